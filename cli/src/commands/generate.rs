@@ -1,0 +1,45 @@
+//! `aril completions` and `aril man`: what is made from the command line's own description.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use clap::Command;
+use clap_complete::Shell;
+
+/// Print a completion script for a shell
+#[derive(Args, Debug)]
+pub(super) struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn execute(&self, command: &mut Command) -> anyhow::Result<ExitCode> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, command, "aril", &mut script);
+        io::Write::write_all(&mut io::stdout(), &script).context("cannot print the script")?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Write man pages into a directory
+#[derive(Args, Debug)]
+pub(super) struct Man {
+    /// The directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+impl Man {
+    pub(super) fn execute(&self, command: Command) -> anyhow::Result<ExitCode> {
+        let into = self.directory.display();
+        std::fs::create_dir_all(&self.directory)
+            .with_context(|| format!("cannot create `{into}`"))?;
+        clap_mangen::generate_to(command, &self.directory)
+            .with_context(|| format!("cannot write man pages into `{into}`"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,92 @@
+//! The flags that say how much a guest may use.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use aril::Bytes;
+use aril::Cpus;
+use aril::Fuel;
+use aril::Limit;
+use aril::Limits;
+use clap::Args;
+
+/// How much the guest may use. Each takes `unlimited` as well.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitFlags {
+    /// Memory in total, such as 64m or 1g [default: 1g]
+    #[arg(short, long, value_name = "SIZE", value_parser = limit::<Bytes>)]
+    memory: Option<Limit<Bytes>>,
+
+    /// Share of processors, such as 0.5 [default: unlimited]
+    #[arg(long, value_name = "NUMBER", value_parser = limit::<Cpus>)]
+    cpus: Option<Limit<Cpus>>,
+
+    /// Time on the wall clock, such as 500ms or 2s [default: unlimited]
+    #[arg(long, visible_alias = "timeout", value_name = "TIME", value_parser = span)]
+    deadline: Option<Limit<Duration>>,
+
+    /// Processor time, such as 2s [default: unlimited]
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    cpu_time: Option<Limit<Duration>>,
+
+    /// Units of work, about one an instruction [default: unlimited]
+    #[arg(long, value_name = "UNITS", value_parser = limit::<Fuel>)]
+    fuel: Option<Limit<Fuel>>,
+
+    /// Bytes written to standard output and error [default: unlimited]
+    #[arg(long, value_name = "SIZE", value_parser = limit::<Bytes>)]
+    output: Option<Limit<Bytes>>,
+
+    /// Files open at the same moment [default: 1024]
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    open_files: Option<Limit<u32>>,
+
+    /// Elements of all tables together [default: 1000000]
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    table_elements: Option<Limit<u32>>,
+
+    /// Instances of modules [default: 1000]
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    instances: Option<Limit<u32>>,
+
+    /// The guest's stack, from 64k to 8m [default: 1m]
+    #[arg(long, value_name = "SIZE", value_parser = limit::<Bytes>)]
+    stack: Option<Limit<Bytes>>,
+}
+
+impl LimitFlags {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            memory: self.memory.unwrap_or_default(),
+            cpus: self.cpus.unwrap_or_default(),
+            deadline: self.deadline.unwrap_or_default(),
+            cpu_time: self.cpu_time.unwrap_or_default(),
+            fuel: self.fuel.unwrap_or_default(),
+            output: self.output.unwrap_or_default(),
+            open_files: self.open_files.unwrap_or_default(),
+            table_elements: self.table_elements.unwrap_or_default(),
+            instances: self.instances.unwrap_or_default(),
+            stack: self.stack.unwrap_or_default(),
+        }
+    }
+}
+
+/// The word for no limit.
+const UNLIMITED: &str = "unlimited";
+
+fn limit<T: FromStr>(text: &str) -> Result<Limit<T>, T::Err> {
+    if text == UNLIMITED { Ok(Limit::Unlimited) } else { text.parse().map(Limit::Of) }
+}
+
+fn span(text: &str) -> Result<Limit<Duration>, aril::InvalidQuantity> {
+    if text == UNLIMITED { Ok(Limit::Unlimited) } else { aril::parse_span(text).map(Limit::Of) }
+}
+
+fn count(text: &str) -> Result<Limit<u32>, String> {
+    match text.parse() {
+        Ok(count) if 0 < count => Ok(Limit::Of(count)),
+        _ if text == UNLIMITED => Ok(Limit::Unlimited),
+        _ => Err(format!("`{text}` is not a whole number from 1 to {}", u32::MAX)),
+    }
+}

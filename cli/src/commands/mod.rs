@@ -1,0 +1,108 @@
+//! The verbs of the command line, one a file, and what their ends become.
+
+mod compile;
+mod doctor;
+mod generate;
+mod limits;
+mod run;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aril::Runtime;
+use clap::Args;
+use clap::CommandFactory as _;
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::folders;
+use crate::report;
+
+/// Run WASI programs in sandboxes with enforced limits and granted capabilities.
+///
+/// A guest sees no files, no network and no environment until you grant them, cannot use more than
+/// its limits, and its end says why.
+#[derive(Debug, Parser)]
+#[command(name = "aril", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: the guest's own; 124 a limit on time or fuel; 125 aril itself \
+failed; 126 not runnable, or denied at start; 127 no such file; 134 trap; 137 out of memory; \
+143 stopped; 153 too much output; 128+n ended by signal n."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Run>),
+    Compile(compile::Compile),
+    Doctor(doctor::Doctor),
+    Completions(generate::Completions),
+    Man(generate::Man),
+}
+
+// `aril run` alone, so that a start does not build every other verb's help first.
+#[derive(Debug, Parser)]
+#[command(name = "aril run", bin_name = "aril run", max_term_width = 100)]
+struct RunOnly {
+    #[command(flatten)]
+    run: run::Run,
+}
+
+/// What every verb that needs a runtime takes.
+#[derive(Args, Debug)]
+struct Common {
+    /// Keep machine code in this folder
+    ///
+    /// The default is the first that is set of `$ARIL_CACHE_DIR`, `$XDG_CACHE_HOME/aril` and
+    /// `$HOME/.cache/aril`.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+impl Common {
+    fn runtime(&self) -> anyhow::Result<Runtime> {
+        Ok(Runtime::open(folders::cache(self.cache.clone())?)?)
+    }
+}
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let result = if args.get(1).is_some_and(|verb| verb == "run") {
+        RunOnly::try_parse_from(&args[1..]).map(|only| only.run.execute())
+    } else {
+        Cli::try_parse_from(&args).map(Cli::execute)
+    };
+    match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => report::failure(&error),
+        Err(usage) => report::usage(&usage),
+    }
+}
+
+impl Cli {
+    fn execute(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(run) => run.execute(),
+            Command::Compile(compile) => compile.execute(),
+            Command::Doctor(doctor) => doctor.execute(),
+            Command::Completions(completions) => completions.execute(&mut Self::command()),
+            Command::Man(man) => man.execute(Self::command()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+        RunOnly::command().debug_assert();
+    }
+}

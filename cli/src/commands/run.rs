@@ -1,0 +1,257 @@
+//! `aril run`: a program in a sandbox, in this process.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::bail;
+use aril::Access;
+use aril::Directory;
+use aril::Input;
+use aril::Invocation;
+use aril::Occupation;
+use aril::Output;
+use aril::SandboxSpec;
+use clap::Args;
+
+use super::Common;
+use super::limits::LimitFlags;
+use crate::report;
+
+/// Run a program in a sandbox
+///
+/// FILE is a `.wasm` or `.wat` file: a WASI preview 1 command, or a component that exports
+/// `wasi:cli/run` (WASI 0.2 and 0.3). It is compiled at its first run, and starts at once from
+/// then on.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The program
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+
+    /// Grant a directory of the host, as HOST:GUEST or HOST:GUEST:ro
+    #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
+    volumes: Vec<OsString>,
+
+    /// Set a variable, as NAME=VALUE, or pass on the host's, as NAME
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+
+    /// Set the variables that a file lists, one a line
+    #[arg(long = "env-file", value_name = "FILE")]
+    env_files: Vec<PathBuf>,
+
+    /// Start in this directory of the guest, which must be granted
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+
+    /// Keep standard input open; without it, the guest reads nothing
+    #[arg(short, long)]
+    interactive: bool,
+
+    /// Call an exported function with ARGS, and print what it returns
+    #[arg(long, value_name = "NAME")]
+    invoke: Option<String>,
+
+    /// Start a program that imports what nobody provides; it traps when it uses it
+    #[arg(long)]
+    trap_unknown_imports: bool,
+
+    /// Time that the program has to end by itself when it is asked to [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = aril::parse_span)]
+    stop_timeout: Option<Duration>,
+
+    /// Write a record of the run to a file, or to standard output as `-`
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    #[command(flatten)]
+    common: Common,
+
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        aril::close_inherited();
+        let spec = self.spec()?;
+        let record = self.record_file()?;
+        let runtime = self.common.runtime()?;
+        let mut progress = report::Progress::new(&self.file);
+        let limits = self.limits.limits();
+        let prepared =
+            runtime.prepare_alone(&self.file, &limits, |elapsed| progress.compiling(elapsed));
+        progress.done();
+        let artifact = prepared?;
+        // From here on no path of the host is looked up any more.
+        std::env::set_current_dir("/").context("cannot leave the working directory")?;
+        let occupation =
+            Occupation { grace: self.stop_timeout.unwrap_or_else(|| Occupation::default().grace) };
+        let never = runtime
+            .occupy(&artifact, &spec, occupation, move |outcome| report::ended(outcome, record))?;
+        match never {}
+    }
+
+    /// What the flags say, before anything of the guest is looked at.
+    fn spec(&self) -> anyhow::Result<SandboxSpec> {
+        let name = self.file.file_name().unwrap_or(self.file.as_os_str());
+        let mut spec = SandboxSpec::new(name.to_string_lossy())
+            .limits(self.limits.limits())
+            .stdin(if self.interactive { Input::Inherit } else { Input::Closed })
+            .stdout(Output::Inherit)
+            .stderr(Output::Inherit);
+        let args = self.args.iter().enumerate().map(|(i, arg)| {
+            let text = arg.to_str().with_context(|| {
+                let arg = arg.display();
+                format!("argument {} is not UTF-8, and a guest takes nothing else: {arg}", i + 1)
+            });
+            text.map(str::to_owned)
+        });
+        let args = args.collect::<anyhow::Result<Vec<String>>>()?;
+        spec = match &self.invoke {
+            Some(function) => {
+                spec.invoke(Invocation { function: function.clone(), arguments: args })
+            }
+            None => spec.args(args),
+        };
+        for volume in &self.volumes {
+            spec = spec.directory(directory(volume)?);
+        }
+        for file in &self.env_files {
+            for (name, value) in variables_of(file)? {
+                spec = spec.env(name, value)?;
+            }
+        }
+        for variable in &self.env {
+            if let Some((name, value)) = variable_of(variable)? {
+                spec = spec.env(name, value)?;
+            }
+        }
+        if let Some(directory) = &self.workdir {
+            spec = spec.working_directory(directory)?;
+        }
+        if self.trap_unknown_imports {
+            spec = spec.trap_unknown_imports();
+        }
+        Ok(spec)
+    }
+
+    /// Opens the place for the record before the guest runs, so that it cannot fail afterwards.
+    fn record_file(&self) -> anyhow::Result<report::RecordFile> {
+        Ok(match &self.json {
+            None => report::RecordFile::None,
+            Some(path) if path.as_os_str() == "-" => report::RecordFile::Stdout,
+            Some(path) => report::RecordFile::File(
+                File::create(path)
+                    .with_context(|| format!("cannot write the record to `{}`", path.display()))?,
+            ),
+        })
+    }
+}
+
+/// Reads `HOST:GUEST[:ro]`.
+fn directory(volume: &OsString) -> anyhow::Result<Directory> {
+    let shape = || format!("`-v {}` is not of the form HOST:GUEST[:ro]", volume.display());
+    let text = volume.to_str().with_context(shape)?;
+    let (paths, access) = match text.rsplit_once(':') {
+        Some((paths, "ro")) => (paths, Access::ReadOnly),
+        Some((paths, "rw")) => (paths, Access::ReadWrite),
+        _ => (text, Access::ReadWrite),
+    };
+    let (host, guest) = paths.rsplit_once(':').with_context(shape)?;
+    if host.is_empty() || guest.is_empty() {
+        bail!(shape());
+    }
+    if !host.contains(['/', '\\']) && !matches!(host, "." | "..") {
+        bail!(
+            "`{host}` would be a named volume, which does not exist yet; a directory is written as \
+             `./{host}`"
+        );
+    }
+    Directory::open(host, guest, access).with_context(|| format!("cannot grant `-v {text}`"))
+}
+
+/// Reads `NAME=VALUE`, or `NAME` for the host's value; nothing where the host has none.
+fn variable_of(variable: &OsString) -> anyhow::Result<Option<(String, String)>> {
+    let not_utf8 = || format!("`-e {}` is not UTF-8", variable.display());
+    let text = variable.to_str().with_context(not_utf8)?;
+    if let Some((name, value)) = text.split_once('=') {
+        return Ok(Some((name.to_owned(), value.to_owned())));
+    }
+    match std::env::var(text) {
+        Ok(value) => Ok(Some((text.to_owned(), value))),
+        // As docker has it: what the host does not have is not passed on.
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            bail!("the host's variable `{text}` is not UTF-8, and a guest takes nothing else")
+        }
+    }
+}
+
+/// The largest file of variables, in bytes: as much as a guest's environment can hold.
+const ENV_FILE_SIZE_MAX: u64 = 2 << 20;
+
+/// Reads a file of variables as docker does: a line each, `#` begins a comment.
+fn variables_of(path: &PathBuf) -> anyhow::Result<Vec<(String, String)>> {
+    use std::io::Read as _;
+
+    let failed = || format!("cannot read the variables in `{}`", path.display());
+    let mut text = String::new();
+    let file = File::open(path).with_context(failed)?;
+    file.take(ENV_FILE_SIZE_MAX + 1).read_to_string(&mut text).with_context(failed)?;
+    if ENV_FILE_SIZE_MAX < text.len() as u64 {
+        bail!("{}: it is larger than 2 MiB", failed());
+    }
+    let mut variables = Vec::new();
+    for line in text.lines().map(str::trim_start) {
+        if !line.is_empty() && !line.starts_with('#') {
+            variables.extend(variable_of(&line.into())?);
+        }
+    }
+    Ok(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_a_host_path_a_guest_path_and_an_access() {
+        let dir = std::env::temp_dir();
+        let host = dir.to_str().expect("the temporary directory is UTF-8");
+        let granted = |text: String| directory(&text.into());
+        let read_only = granted(format!("{host}:/data:ro")).expect("a grant");
+        assert_eq!((read_only.guest(), read_only.access()), ("/data", Access::ReadOnly));
+        assert_eq!(granted(format!("{host}:/data")).expect("a grant").access(), Access::ReadWrite);
+        for text in [host.to_owned(), format!("{host}::ro"), ":/data".to_owned(), "::".to_owned()] {
+            let error = granted(text.clone()).expect_err(&text);
+            assert!(error.to_string().contains("HOST:GUEST"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bare_name_is_not_taken_for_a_directory() {
+        let error = directory(&"data:/data".into()).expect_err("a named volume");
+        assert!(error.to_string().contains("./data"), "{error}");
+    }
+
+    #[test]
+    fn variables_of_a_file_are_read_as_docker_reads_them() {
+        let path = std::env::temp_dir().join(format!("aril-env-{}", std::process::id()));
+        std::fs::write(&path, "# comment\n\nA=1\n  B=two words # not a comment\nC=\n")
+            .expect("it can be written");
+        let variables = variables_of(&path).expect("it can be read");
+        std::fs::remove_file(&path).expect("it can be removed");
+        let expected = [("A", "1"), ("B", "two words # not a comment"), ("C", "")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(variables, expected);
+    }
+}

@@ -1,0 +1,250 @@
+//! What is said to people, and the codes that ends become.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::io::IsTerminal as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aril::Denial;
+use aril::ErrorKind;
+use aril::Exit;
+use aril::LaunchError;
+use aril::MemoryWall;
+use aril::Record;
+use aril::Refusal;
+
+/// Aril itself failed, or was called in a way that makes no sense.
+const FAILED: u8 = 125;
+
+/// The program is there and cannot be run, or is denied what was asked for it.
+const NOT_RUNNABLE: u8 = 126;
+
+/// There is no such program.
+const NOT_FOUND: u8 = 127;
+
+/// Prints a line that was asked for.
+pub(crate) fn line(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{text}").map_err(|error| anyhow::anyhow!("cannot print: {error}"))
+}
+
+/// Says something about the run, beside the guest's own output.
+fn say(text: fmt::Arguments<'_>) {
+    // Where nobody can be told, nobody is told.
+    let _unheard = writeln!(io::stderr(), "aril: {text}");
+}
+
+/// Says why Aril failed.
+pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    say(format_args!("{error:#}"));
+    let kind = error.downcast_ref::<aril::Error>().map(aril::Error::kind);
+    ExitCode::from(kind.map_or(FAILED, code_of))
+}
+
+/// Says how Aril is called.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let _unheard = error.print();
+    if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+}
+
+fn code_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::NotFound => NOT_FOUND,
+        ErrorKind::NotRunnable | ErrorKind::Denied => NOT_RUNNABLE,
+        // What a newer library adds is a failure of ours until it has a code of its own.
+        _ => FAILED,
+    }
+}
+
+/// A line that says what takes so long.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    file: PathBuf,
+    terminal: bool,
+    shown: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(file: &Path) -> Self {
+        Self { file: file.to_owned(), terminal: io::stderr().is_terminal(), shown: false }
+    }
+
+    /// The compiler has been running for that long.
+    pub(crate) fn compiling(&mut self, elapsed: Duration) {
+        let file = self.file.display();
+        if self.terminal {
+            let seconds = elapsed.as_secs_f32();
+            let _unheard = write!(io::stderr(), "\raril: compiling `{file}` ({seconds:.1} s)");
+        } else if !self.shown {
+            say(format_args!("compiling `{file}`, once"));
+        }
+        self.shown = true;
+    }
+
+    /// It is over, well or not.
+    pub(crate) fn done(&mut self) {
+        if self.shown && self.terminal {
+            let _unheard = write!(io::stderr(), "\r\x1b[2K");
+        }
+    }
+}
+
+/// Where the record of a run goes.
+#[derive(Debug)]
+pub(crate) enum RecordFile {
+    None,
+    Stdout,
+    File(File),
+}
+
+impl RecordFile {
+    fn write(self, record: &Record) -> io::Result<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::Stdout => writeln!(io::stdout(), "{}", record.to_json()),
+            Self::File(mut file) => writeln!(file, "{}", record.to_json()),
+        }
+    }
+}
+
+/// Tells of a run's end, and says the code that the process ends with.
+pub(crate) fn ended(outcome: Result<&Record, &LaunchError>, file: RecordFile) -> u8 {
+    let record = match outcome {
+        Ok(record) => record,
+        Err(error) => {
+            say(format_args!("{error}"));
+            return match error {
+                LaunchError::NotRunnable { .. } => NOT_RUNNABLE,
+                _ => FAILED,
+            };
+        }
+    };
+    for result in &record.results {
+        // A closed standard output is the reader's choice.
+        let _unheard = line(format_args!("{result}"));
+    }
+    explain(record);
+    if let Err(error) = file.write(record) {
+        say(format_args!("cannot write the record: {error}"));
+        return FAILED;
+    }
+    record.exit.code()
+}
+
+/// Says why the guest ended, where it did not end well.
+fn explain(record: &Record) {
+    let amount = |name: &str| {
+        let hold = record.holds.iter().find(|hold| hold.name == name);
+        hold.and_then(|hold| hold.amount.clone()).unwrap_or_else(|| "unlimited".to_owned())
+    };
+    match &record.exit {
+        Exit::Exited(0) => return,
+        Exit::Exited(_) => {}
+        Exit::Trapped(trap) => {
+            say(format_args!("the guest trapped: {}", trap.message));
+            for (i, frame) in trap.backtrace.iter().enumerate() {
+                let offset = frame.offset.map_or_else(String::new, |at| format!(" @ {at:#x}"));
+                let function = printable(&frame.function);
+                let _unheard = writeln!(io::stderr(), "  {i:>3}: {function}{offset}");
+            }
+        }
+        Exit::OutOfMemory(MemoryWall::Meter) => say(format_args!(
+            "the guest ran out of memory: it was told no {} times at a limit of {}; raise it with \
+             `--memory`",
+            record.stats.memory_refusals,
+            amount("memory")
+        )),
+        Exit::OutOfMemory(MemoryWall::Cgroup) => {
+            say(format_args!("the guest ran out of memory: the kernel ended it"));
+        }
+        Exit::Deadline => {
+            say(format_args!("the guest reached its deadline ({})", amount("deadline")));
+        }
+        Exit::CpuTime => {
+            say(format_args!("the guest used up its processor time ({})", amount("cpu_time")));
+        }
+        Exit::Fuel => say(format_args!("the guest used up its fuel ({})", amount("fuel"))),
+        Exit::Output => {
+            say(format_args!("the guest wrote more than its output limit ({})", amount("output")));
+        }
+        Exit::Stopped => say(format_args!("the guest was stopped: its grace was over")),
+        Exit::Killed(signal) => say(format_args!("the guest was ended by signal {signal}")),
+        Exit::Denied(what) => say(format_args!("the guest was denied at its start: {what}")),
+    }
+    // The latest is what ended the run: a language tries many paths before it gives up.
+    if let Some(latest) = record.denials.last() {
+        say(format_args!("{}", hint(latest)));
+        match record.stats.denials - 1 {
+            0 => {}
+            earlier => {
+                say(format_args!("it was denied {earlier} times before; `--json` lists them"));
+            }
+        }
+    }
+}
+
+/// A denial, and the flag that grants what was denied.
+fn hint(denial: &Denial) -> String {
+    let path = printable(&denial.path);
+    match denial.refusal {
+        Refusal::NotGranted => {
+            let directory = directory_of(&denial.path);
+            let shown = printable(directory);
+            // Only the host's user is told what exists on the host.
+            let host = if Path::new(directory).is_dir() { shown.as_str() } else { "HOST_DIR" };
+            format!(
+                "the guest was denied `{path}`: no directory is granted there; grant it with `-v \
+                 {host}:{shown}:ro`, or without `:ro` to let it write"
+            )
+        }
+        Refusal::Outside => format!(
+            "the guest was denied `{path}`: it leads out of what was granted; grant where it leads \
+             to with `-v`"
+        ),
+        Refusal::ReadOnly => format!(
+            "the guest was denied writing `{path}`: it was granted with `:ro`; grant it without"
+        ),
+        Refusal::TooManyFiles => format!(
+            "the guest was denied `{path}`: as many files were open as may be; raise it with \
+             `--open-files`"
+        ),
+    }
+}
+
+/// The directory that one would grant to make `path` visible. The guest's `/` is its own.
+fn directory_of(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(end) if 0 < end => &path[..end],
+        _ => path,
+    }
+}
+
+/// A guest's text as it can be shown on a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_names_the_path_and_the_flag() {
+        let denial =
+            Denial { path: "/no-such-place/x.txt".to_owned(), refusal: Refusal::NotGranted };
+        let text = hint(&denial);
+        assert!(text.contains("`/no-such-place/x.txt`"), "{text}");
+        assert!(text.contains("-v HOST_DIR:/no-such-place:ro"), "{text}");
+    }
+
+    #[test]
+    fn a_guest_cannot_write_to_the_terminal_through_a_path() {
+        assert_eq!(printable("a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\n");
+    }
+}

@@ -1,0 +1,110 @@
+//! What a guest tried and was refused, for the one who runs it. The guest learns nothing of it.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+/// Why something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No grant covers the path.
+    NotGranted,
+    /// The path leads out of what was granted.
+    Outside,
+    /// What was granted may only be read.
+    ReadOnly,
+    /// As many files were open as may be.
+    TooManyFiles,
+}
+
+impl Refusal {
+    /// The word for it in records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotGranted => "not_granted",
+            Self::Outside => "outside",
+            Self::ReadOnly => "read_only",
+            Self::TooManyFiles => "too_many_files",
+        }
+    }
+}
+
+/// Something that a guest tried and was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Denial {
+    /// The path as the guest sees it. The guest chose it: escape it before you show it.
+    pub path: String,
+    /// Why it was refused.
+    pub refusal: Refusal,
+}
+
+/// How many denials are kept: the latest ones tell why a run failed.
+const KEPT_MAX: usize = 16;
+
+/// The longest path that is kept, in bytes.
+const PATH_SIZE_MAX: usize = 1024;
+
+/// The latest denials of one guest, and how many there were.
+#[derive(Debug, Default)]
+pub(crate) struct Denials {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    count: u64,
+    latest: VecDeque<Denial>,
+}
+
+impl Denials {
+    /// Notes a denial. One that is kept already becomes the latest again.
+    pub(crate) fn note(&self, mut path: String, refusal: Refusal) {
+        if PATH_SIZE_MAX < path.len() {
+            let end = (0..=PATH_SIZE_MAX).rev().find(|i| path.is_char_boundary(*i)).unwrap_or(0);
+            path.truncate(end);
+        }
+        let denial = Denial { path, refusal };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.count += 1;
+        kept.latest.retain(|other| *other != denial);
+        if kept.latest.len() == KEPT_MAX {
+            kept.latest.pop_front();
+        }
+        kept.latest.push_back(denial);
+    }
+
+    /// The latest denials, oldest first.
+    pub(crate) fn latest(&self) -> Vec<Denial> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.latest.iter().cloned().collect()
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_denials_are_kept_and_all_are_counted() {
+        let denials = Denials::default();
+        for i in 0..20 {
+            denials.note(format!("/{i}"), Refusal::NotGranted);
+        }
+        denials.note("/10".to_owned(), Refusal::NotGranted);
+        let latest = denials.latest();
+        assert_eq!((denials.count(), latest.len()), (21, KEPT_MAX));
+        assert_eq!(latest.last().map(|denial| denial.path.as_str()), Some("/10"));
+    }
+
+    #[test]
+    fn an_endless_path_is_cut_at_a_character() {
+        let denials = Denials::default();
+        denials.note("ä".repeat(5000), Refusal::Outside);
+        assert!(denials.latest()[0].path.len() <= PATH_SIZE_MAX);
+    }
+}

@@ -1,0 +1,183 @@
+//! A directory of the host that a guest may see.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::platform::files;
+
+/// What a guest may do with what it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Read files and their metadata, list directories.
+    ReadOnly,
+    /// The same, and create, write, rename and remove.
+    ReadWrite,
+}
+
+/// A directory of the host that a guest sees under a path of its own.
+///
+/// It is held by handle: whatever happens to the host's names after it was opened, the guest sees
+/// this directory and nothing outside of it. A symbolic link inside that leads outside leads
+/// nowhere. (Systems without such handles hold it by name; `aril doctor` says so.)
+#[derive(Clone, Debug)]
+pub struct Directory {
+    pub(super) handle: Arc<File>,
+    pub(super) host: PathBuf,
+    // Invariant: `check_guest_path` accepted it.
+    pub(super) guest: String,
+    pub(super) access: Access,
+}
+
+impl Directory {
+    /// Opens the directory `host`, to be seen by a guest as `guest`.
+    ///
+    /// `host` may be a symbolic link: what it leads to now is granted. `guest` is an absolute path
+    /// without `.` and `..`.
+    ///
+    /// # Errors
+    ///
+    /// Fails where `host` is no directory that can be opened, or `guest` is no such path.
+    pub fn open(
+        host: impl AsRef<Path>,
+        guest: impl Into<String>,
+        access: Access,
+    ) -> Result<Self, GrantError> {
+        let (host, guest) = (host.as_ref(), guest.into());
+        let guest = check_guest_path(&guest)?;
+        let failed = |source| GrantError::Open { host: host.to_owned(), source };
+        match std::fs::metadata(host) {
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(GrantError::NotADirectory { host: host.to_owned() });
+            }
+            Ok(_) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let handle = files::open_directory(host).map_err(failed)?;
+        Ok(Self { handle: Arc::new(handle), host: host.to_owned(), guest, access })
+    }
+
+    /// The path under which the guest sees it.
+    pub fn guest(&self) -> &str {
+        &self.guest
+    }
+
+    /// What the guest may do with it.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The path that was opened. It may lead elsewhere by now.
+    pub fn host(&self) -> &Path {
+        &self.host
+    }
+}
+
+/// A grant that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrantError {
+    /// The host's directory cannot be opened.
+    #[error("cannot open the directory `{}` to grant it", host.display())]
+    Open {
+        /// The host's path.
+        host: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The host's path is a file. Single files are granted by sandboxes with a worker of their own.
+    #[error(
+        "`{}` is not a directory: single files cannot be granted yet; grant the directory it is in",
+        host.display()
+    )]
+    NotADirectory {
+        /// The host's path.
+        host: PathBuf,
+    },
+    /// The guest's path is not one.
+    #[error("`{guest}` cannot be a path in the guest: {reason}")]
+    GuestPath {
+        /// The guest's path.
+        guest: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Two grants want the same path.
+    #[error("`{guest}` is granted twice")]
+    Twice {
+        /// The guest's path.
+        guest: String,
+    },
+    /// The working directory is in no grant.
+    #[error(
+        "the working directory `{directory}` is not in a granted directory; grant it with `-v`"
+    )]
+    WorkingDirectory {
+        /// The working directory.
+        directory: String,
+    },
+    /// An environment variable or argument cannot be one.
+    #[error("{what} cannot be given to a guest: {reason}")]
+    Text {
+        /// Which one.
+        what: String,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// The longest path in a guest, in bytes: `PATH_MAX` of most systems.
+const PATH_SIZE_MAX: usize = 4096;
+
+/// A guest path in its one form: absolute, no empty parts, no `.` and no `..`.
+pub(crate) fn check_guest_path(guest: &str) -> Result<String, GrantError> {
+    let refused =
+        |reason| GrantError::GuestPath { guest: guest.chars().take(100).collect(), reason };
+    if !guest.starts_with('/') {
+        return Err(refused("it must be absolute, such as `/data`"));
+    }
+    if PATH_SIZE_MAX < guest.len() {
+        return Err(refused("it is longer than 4096 bytes"));
+    }
+    if guest.contains('\0') {
+        return Err(refused("it holds a NUL byte"));
+    }
+    let parts: Vec<&str> = guest.split('/').filter(|part| !part.is_empty()).collect();
+    if parts.iter().any(|part| matches!(*part, "." | "..")) {
+        return Err(refused("`.` and `..` lead elsewhere"));
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guest_paths_have_one_form() {
+        assert_eq!(check_guest_path("/data//x/").expect("a path"), "/data/x");
+        assert_eq!(check_guest_path("/").expect("a path"), "/");
+    }
+
+    #[test]
+    fn a_relative_guest_path_or_one_that_climbs_is_refused() {
+        for guest in ["", "data", ".", "/a/../b", "/..", "/a/./b", "/a\0b"] {
+            let error = check_guest_path(guest).expect_err(guest);
+            assert!(matches!(error, GrantError::GuestPath { .. }), "{error}");
+        }
+        assert!(check_guest_path(&format!("/{}", "x".repeat(4096))).is_err());
+    }
+
+    #[test]
+    fn a_missing_directory_and_a_file_are_refused_by_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        let open = |host: &Path| Directory::open(host, "/data", Access::ReadOnly);
+        assert!(matches!(open(&file), Err(GrantError::NotADirectory { .. })));
+        let missing = open(&dir.path().join("missing")).expect_err("nothing is there");
+        assert!(missing.to_string().contains("missing"), "{missing}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The one maker of WASI contexts: what was granted, and nothing else.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime_wasi::FsPerms;
+use wasmtime_wasi::WasiCtxBuilder;
+
+use crate::platform::files;
+
+use super::Access;
+use super::Capabilities;
+use super::Directory;
+use super::GrantError;
+use super::InEnd;
+use super::OutEnd;
+use super::environment::check_texts;
+
+/// Random bytes that one call may ask for. The host holds them for a moment.
+const RANDOM_SIZE_MAX: u64 = 1 << 20;
+
+/// A directory as it is handed to the guest, in the order of its descriptors (from 3 on).
+#[derive(Clone, Debug)]
+pub(crate) struct Preopen {
+    /// A path of the host that leads to the directory that is held.
+    pub(crate) host: PathBuf,
+    /// What `host` leads through, where this is the only one who holds it.
+    _held: Option<Arc<File>>,
+    /// What the guest calls it.
+    pub(crate) guest: String,
+    /// Where it is for the guest, absolute: `.` is the working directory.
+    pub(crate) place: String,
+    pub(crate) access: Access,
+    /// Whether it is the empty `/` of a guest that was not granted one.
+    pub(crate) empty: bool,
+}
+
+/// The guest's ends of its standard streams.
+#[derive(Clone, Debug)]
+pub(crate) struct Streams {
+    pub(crate) stdin: InEnd,
+    pub(crate) stdout: OutEnd,
+    pub(crate) stderr: OutEnd,
+}
+
+/// What the guest will find open, where `empty` is a directory with nothing in it.
+///
+/// # Errors
+///
+/// Fails where a path is granted twice, or the working directory is in no grant.
+pub(crate) fn preopens(
+    granted: &Capabilities,
+    empty: &std::path::Path,
+) -> Result<Vec<Preopen>, GrantError> {
+    let mut preopens: Vec<Preopen> = Vec::with_capacity(granted.directories.len() + 2);
+    for directory in &granted.directories {
+        if preopens.iter().any(|other| other.guest == directory.guest) {
+            return Err(GrantError::Twice { guest: directory.guest.clone() });
+        }
+        preopens.push(Preopen {
+            host: files::handle_path(&directory.handle, &directory.host),
+            _held: None,
+            guest: directory.guest.clone(),
+            place: directory.guest.clone(),
+            access: directory.access,
+            empty: false,
+        });
+    }
+    // A guest always has a `/`: what it tries then reaches the host, and can be named.
+    if preopens.iter().all(|preopen| preopen.guest != "/") {
+        preopens.push(Preopen {
+            host: empty.to_owned(),
+            _held: None,
+            guest: "/".to_owned(),
+            place: "/".to_owned(),
+            access: Access::ReadOnly,
+            empty: true,
+        });
+    }
+    if let Some(directory) = &granted.working_directory {
+        let working = working_directory(granted, directory)?;
+        preopens.extend(working);
+    }
+    Ok(preopens)
+}
+
+/// The working directory, granted a second time as `.`: preview 1 knows no other way to say it.
+fn working_directory(
+    granted: &Capabilities,
+    directory: &str,
+) -> Result<Option<Preopen>, GrantError> {
+    let refused = || GrantError::WorkingDirectory { directory: directory.to_owned() };
+    if directory == "/" {
+        return Ok(None);
+    }
+    let covers = |grant: &&Directory| {
+        let rest = directory.strip_prefix(grant.guest.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let grants = granted.directories.iter().filter(covers);
+    let grant = grants.max_by_key(|grant| grant.guest.len()).ok_or_else(refused)?;
+    let rest = directory[grant.guest.trim_end_matches('/').len()..].trim_start_matches('/');
+    let (host, held) = if rest.is_empty() {
+        (files::handle_path(&grant.handle, &grant.host), None)
+    } else {
+        let inner = files::open_beneath(&grant.handle, &grant.host, rest).map_err(|_| refused())?;
+        (files::handle_path(&inner, &grant.host.join(rest)), Some(Arc::new(inner)))
+    };
+    Ok(Some(Preopen {
+        host,
+        _held: held,
+        guest: ".".to_owned(),
+        place: directory.to_owned(),
+        access: grant.access,
+        empty: false,
+    }))
+}
+
+/// The WASI context of one guest.
+///
+/// `alone` says that the guest has this process to itself, so that it may block the thread.
+///
+/// # Errors
+///
+/// Fails where texts are out of bounds, or a granted directory cannot be opened any more.
+pub(crate) fn context(
+    granted: &Capabilities,
+    preopens: &[Preopen],
+    streams: Streams,
+    alone: bool,
+) -> Result<WasiCtxBuilder, GrantError> {
+    check_texts("the arguments", granted.arguments.iter().map(String::as_str))?;
+    let names = granted.environment.iter().map(|(name, _)| name.as_str());
+    let values = granted.environment.iter().map(|(_, value)| value.as_str());
+    check_texts("the environment", names.chain(values))?;
+
+    let mut builder = WasiCtxBuilder::new();
+    builder.allow_blocking_current_thread(alone).max_random_size(RANDOM_SIZE_MAX);
+    builder.args(&granted.arguments).envs(&granted.environment);
+    if let Some(directory) = &granted.working_directory {
+        if granted.environment.iter().all(|(name, _)| name != "PWD") {
+            builder.env("PWD", directory);
+        }
+        builder.initial_cwd(directory);
+    }
+    builder.stdin(streams.stdin).stdout(streams.stdout).stderr(streams.stderr);
+    for preopen in preopens {
+        let access = match preopen.access {
+            Access::ReadOnly => FsPerms::ReadOnly,
+            Access::ReadWrite => FsPerms::ReadWrite,
+        };
+        builder.preopened_dir(&preopen.host, &preopen.guest, access).map_err(|error| {
+            GrantError::Open {
+                host: preopen.host.clone(),
+                source: error.downcast().unwrap_or_else(std::io::Error::other),
+            }
+        })?;
+    }
+    Ok(builder)
+}

@@ -1,0 +1,177 @@
+//! A folder that belongs to this user alone.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::platform::files;
+
+/// How a file that is not yet whole is named.
+const DRAFT_PREFIX: &str = ".draft-";
+
+/// What a folder can fail at.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderError {
+    #[error("cannot open the folder `{}`", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("the folder `{}` cannot be trusted: {reason}", path.display())]
+    Foreign { path: PathBuf, reason: &'static str },
+    #[error("cannot write `{}`", path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+/// A folder of this user's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    // Invariant: when it was opened, it was a directory that only this user could write to.
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder, and creates it, readable by its owner alone, where there is none.
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        let failed = |source| FolderError::Open { path: path.to_owned(), source };
+        let metadata = match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                files::create_directory(path).map_err(failed)?;
+                fs::symlink_metadata(path).map_err(failed)?
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let foreign = |reason| FolderError::Foreign { path: path.to_owned(), reason };
+        if metadata.is_symlink() {
+            return Err(foreign("it is a symbolic link"));
+        }
+        if !metadata.is_dir() {
+            return Err(foreign("it is not a directory"));
+        }
+        match files::foreign_hands(&metadata) {
+            Some(reason) => Err(foreign(reason)),
+            None => Ok(Self { path: path.to_owned() }),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the file `name` is. Names are ours, never a guest's or an image's.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The whole of a small file; nothing where it is absent, not ours, or larger than `limit`.
+    pub(crate) fn read_small(&self, name: &str, limit: usize) -> Option<Vec<u8>> {
+        let file = files::open_own(&self.path_of(name)).ok()?;
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() || files::foreign_hands(&metadata).is_some() {
+            return None;
+        }
+        let mut content = Vec::with_capacity(limit);
+        file.take(limit as u64 + 1).read_to_end(&mut content).ok()?;
+        (content.len() <= limit).then_some(content)
+    }
+
+    /// A new file that nobody looks for, and its path.
+    pub(crate) fn draft(&self) -> Result<(File, PathBuf), FolderError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let count = COUNT.fetch_add(1, Relaxed);
+            let path = self.path_of(&format!("{DRAFT_PREFIX}{}-{count}", std::process::id()));
+            match files::create_own(&path) {
+                Ok(file) => return Ok((file, path)),
+                // Left behind by a process of the same number that is no more.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(FolderError::Write { path, source }),
+            }
+        }
+    }
+
+    /// Gives a draft its name once it is safely on disk, or removes it where that fails.
+    pub(crate) fn commit(
+        &self,
+        written: io::Result<()>,
+        file: &File,
+        draft: &Path,
+        name: &str,
+    ) -> Result<(), FolderError> {
+        let path = self.path_of(name);
+        written.and_then(|()| file.sync_all()).and_then(|()| fs::rename(draft, &path)).map_err(
+            |source| {
+                let _absent = fs::remove_file(draft);
+                FolderError::Write { path, source }
+            },
+        )
+    }
+
+    /// Writes a small file. It need not survive a loss of power.
+    pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), FolderError> {
+        let (mut file, draft) = self.draft()?;
+        let path = self.path_of(name);
+        let written = parts.iter().try_for_each(|part| file.write_all(part));
+        written.and_then(|()| fs::rename(&draft, &path)).map_err(|source| {
+            let _absent = fs::remove_file(&draft);
+            FolderError::Write { path, source }
+        })
+    }
+
+    /// The names of all files that are not drafts.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| !name.starts_with(DRAFT_PREFIX)).collect()
+    }
+
+    /// Removes all files that are not drafts.
+    pub(crate) fn clear(&self) {
+        for name in self.names() {
+            let _absent = fs::remove_file(self.path_of(&name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = Folder::open(&dir.path().join("a/b")).expect("a folder");
+        folder.write("name", &[b"one ", b"two"]).expect("it can be written");
+        assert_eq!(folder.read_small("name", 7).as_deref(), Some(&b"one two"[..]));
+        assert_eq!(folder.read_small("name", 6), None, "larger than the limit");
+        assert_eq!(folder.names(), ["name"]);
+    }
+
+    #[cfg(all(unix, not(aril_portable)))]
+    #[test]
+    fn a_folder_that_others_can_write_to_or_that_is_a_link_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = dir.path().join("open");
+        fs::create_dir(&open).expect("a directory");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("a mode");
+        assert!(matches!(Folder::open(&open), Err(FolderError::Foreign { .. })));
+
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).expect("a link");
+        assert!(matches!(Folder::open(&link), Err(FolderError::Foreign { .. })));
+        assert_eq!(folder_mode(&dir.path().join("new")), 0o700);
+    }
+
+    #[cfg(all(unix, not(aril_portable)))]
+    fn folder_mode(path: &Path) -> u32 {
+        use std::os::unix::fs::PermissionsExt as _;
+        Folder::open(path).expect("a folder");
+        fs::metadata(path).expect("it exists").permissions().mode() & 0o777
+    }
+}

@@ -1,0 +1,149 @@
+//! The artifact cache: who is kept, under what name, and who compiles.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::content::Folder;
+use crate::content::FolderError;
+use crate::digest::Digest;
+use crate::platform::Identity;
+use crate::platform::files;
+
+use super::artifact::Verified;
+use super::artifact::footer;
+use super::artifact::verify;
+use super::index::Index;
+use super::index::Known;
+use super::kind::Kind;
+use super::kind::key;
+
+/// What the cache can fail at, beyond not having something.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CacheError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("cannot take the lock `{}`", path.display())]
+    Lock { path: PathBuf, source: io::Error },
+}
+
+/// Machine code by what it was made from. One user's, on one host.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    artifacts: Folder,
+    index: Index,
+    locks: Folder,
+    empty: Folder,
+}
+
+/// The right to compile one wasm for one kind, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _lock: File,
+}
+
+impl Cache {
+    /// Opens the cache in `directory`, and creates it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the directory cannot be made, or belongs to or can be written by others.
+    pub(crate) fn open(directory: &Path) -> Result<Self, CacheError> {
+        // The outer folder first: others must not be able to put the inner ones there.
+        Folder::open(directory)?;
+        Ok(Self {
+            artifacts: Folder::open(&directory.join("artifacts"))?,
+            index: Index::new(Folder::open(&directory.join("index"))?),
+            locks: Folder::open(&directory.join("locks"))?,
+            empty: Folder::open(&directory.join("empty"))?,
+        })
+    }
+
+    /// A directory with nothing in it: what a guest has as `/` when nothing else was granted.
+    pub(crate) fn empty(&self) -> &Path {
+        self.empty.path()
+    }
+
+    /// What is known of a file without reading it.
+    pub(crate) fn known_file(&self, identity: &Identity) -> Option<Known> {
+        self.index.file(identity)
+    }
+
+    /// What is known of wasm by its digest.
+    pub(crate) fn known_form(&self, digest: Digest) -> Option<Known> {
+        self.index.form(&digest).map(|form| Known { digest, form })
+    }
+
+    /// Remembers which file holds what.
+    pub(crate) fn remember_file(&self, identity: &Identity, known: &Known) {
+        self.index.remember_file(identity, known, SystemTime::now());
+    }
+
+    /// The artifact of this wasm for this kind, if there is one that can be trusted.
+    pub(crate) fn find(&self, known: &Known, kind: Kind) -> Option<Verified> {
+        let key = key(&known.digest, known.form, kind);
+        let path = self.artifacts.path_of(&key.hex());
+        let mut file = files::open_own(&path).ok()?;
+        verify(&mut file, &key).ok()?;
+        Some(Verified { file, form: known.form })
+    }
+
+    /// Waits for the turn to compile this wasm for this kind.
+    pub(crate) fn turn(&self, digest: &Digest, kind: Kind) -> Result<Turn, CacheError> {
+        let path = self.locks.path_of(&format!("{}-{}", digest.hex(), kind.word()));
+        let lock = files::open_lock(&path)
+            .and_then(|file| files::lock(&file).map(|()| file))
+            .map_err(|source| CacheError::Lock { path, source })?;
+        Ok(Turn { _lock: lock })
+    }
+
+    /// A file to compile into. It is nobody's artifact until it is kept.
+    pub(crate) fn draft(&self) -> Result<Draft, CacheError> {
+        let (file, path) = self.artifacts.draft()?;
+        Ok(Draft { file, path })
+    }
+
+    /// Makes what was compiled the artifact of `known` for `kind`: whole or not at all.
+    pub(crate) fn keep(
+        &self,
+        mut draft: Draft,
+        known: &Known,
+        kind: Kind,
+    ) -> Result<(), CacheError> {
+        let key = key(&known.digest, known.form, kind);
+        let written = draft.file.metadata().and_then(|metadata| {
+            use io::Seek as _;
+            use io::Write as _;
+            draft.file.seek(io::SeekFrom::End(0))?;
+            draft.file.write_all(&footer(&key, metadata.len()))
+        });
+        let path = std::mem::take(&mut draft.path);
+        self.artifacts.commit(written, &draft.file, &path, &key.hex())?;
+        self.index.remember_form(known);
+        Ok(())
+    }
+
+    /// Forgets the artifact, which turned out not to load here.
+    pub(crate) fn forget(&self, known: &Known, kind: Kind) {
+        let key = key(&known.digest, known.form, kind);
+        let _absent = std::fs::remove_file(self.artifacts.path_of(&key.hex()));
+    }
+}
+
+/// Machine code that is being written.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) file: File,
+    // Empty once the draft was kept.
+    path: PathBuf,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            let _absent = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The one maker of engines: compiler and runner set every tunable alike, by name.
+
+use std::num::NonZeroUsize;
+
+use wasmtime::Config;
+use wasmtime::Engine;
+use wasmtime::InstanceAllocationStrategy;
+use wasmtime::PoolingAllocationConfig;
+use wasmtime::WasmBacktraceDetails;
+
+use crate::units::Bytes;
+
+use super::kind::Form;
+use super::kind::Kind;
+
+/// Room for many guests in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pool {
+    /// Guests alive at the same moment.
+    pub(crate) sandboxes: u32,
+    /// Memory of an ended guest that stays resident for the next one in its slot.
+    ///
+    /// Clearing this much by hand is cheaper than giving pages back and faulting them in again.
+    pub(crate) keep_resident: Bytes,
+}
+
+/// Native stack that the host's own frames may need above the guest's.
+const HOST_STACK: u64 = 1 << 20;
+
+/// Elements of one table in a pool. A reservation of address space, not memory.
+const TABLE_ELEMENTS_MAX: usize = 1_000_000;
+
+/// An engine that compiles and never runs.
+pub(crate) fn compiling_engine(form: Form, kind: Kind) -> wasmtime::Result<Engine> {
+    let mut config = settings(form, kind);
+    config.strategy(wasmtime::Strategy::Cranelift);
+    config.cranelift_opt_level(wasmtime::OptLevel::Speed);
+    config.parallel_compilation(true);
+    Engine::new(&config)
+}
+
+/// An engine that runs and never compiles; with a pool for many guests, or without for one.
+pub(crate) fn running_engine(
+    form: Form,
+    kind: Kind,
+    stack: Bytes,
+    pool: Option<Pool>,
+) -> wasmtime::Result<Engine> {
+    let mut config = settings(form, kind);
+    config.enable_compiler(false);
+    let stack = stack.get();
+    config.max_wasm_stack(usize::try_from(stack)?);
+    config.async_stack_size(usize::try_from(stack + HOST_STACK)?);
+    if let Some(pool) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool)));
+        // Stacks are handed from guest to guest.
+        config.async_stack_zeroing(true);
+    }
+    Engine::new(&config)
+}
+
+/// What machine code depends on. Both sides must agree on every line of it.
+fn settings(form: Form, kind: Kind) -> Config {
+    let concurrent = form == Form::ConcurrentComponent;
+    let mut config = Config::new();
+    config.epoch_interruption(kind.epochs);
+    config.consume_fuel(kind.fuel);
+    // Only what needs it pays for concurrency: host calls cost four times as much with it.
+    config.concurrency_support(concurrent);
+    config.wasm_component_model_async(concurrent);
+    // Threads of a guest would share its memory, which the meter cannot see.
+    config.shared_memory(false);
+    // A full reservation lets the guest's code leave bounds checks to the memory hardware.
+    config.memory_reservation(4 << 30);
+    config.memory_guard_size(32 << 20);
+    config.guard_before_linear_memory(true);
+    config.signals_based_traps(true);
+    config.memory_init_cow(true);
+    config.table_lazy_init(true);
+    // Backtraces with names come from the artifact; nothing is read from the environment.
+    config.wasm_backtrace_max_frames(NonZeroUsize::new(64));
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.generate_address_map(true);
+    config.native_unwind_info(false);
+    config.gc_support(true);
+    config.collector(wasmtime::Collector::DeferredReferenceCounting);
+    config.cranelift_nan_canonicalization(false);
+    config.compiler_inlining(wasmtime::Inlining::No);
+    config
+}
+
+fn pooling(pool: Pool) -> PoolingAllocationConfig {
+    let mut config = PoolingAllocationConfig::new();
+    config.total_core_instances(pool.sandboxes);
+    config.total_component_instances(pool.sandboxes);
+    config.total_memories(pool.sandboxes);
+    config.total_tables(pool.sandboxes);
+    config.total_stacks(pool.sandboxes);
+    config.total_gc_heaps((pool.sandboxes / 16).max(1));
+    // A memory may be as large as the limits allow; the reservation is address space.
+    config.max_memory_size(4 << 30);
+    config.table_elements(TABLE_ELEMENTS_MAX);
+    config
+        .linear_memory_keep_resident(usize::try_from(pool.keep_resident.get()).unwrap_or(0))
+        .table_keep_resident(4 << 10)
+        .async_stack_keep_resident(16 << 10);
+    config
+}

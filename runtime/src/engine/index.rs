@@ -1,0 +1,131 @@
+//! What is known of files without reading them: a file's identity leads to its digest and form.
+
+use std::time::Duration;
+use std::time::SystemTime;
+
+use crate::content::Folder;
+use crate::digest::Digest;
+use crate::platform::Identity;
+
+use super::kind::Form;
+
+/// The youngest a file may be for its identity to be trusted.
+///
+/// The clock that stamps files ticks every few milliseconds, and on some file systems every two
+/// seconds: a file can be written twice within one tick and look the same.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// How many entries are kept; then the folder is emptied, and fills again as files are used.
+const ENTRIES_MAX: usize = 4096;
+
+/// The largest entry: a digest, a form and two line ends.
+const ENTRY_SIZE_MAX: usize = 128;
+
+/// What is known of a wasm file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) digest: Digest,
+    pub(crate) form: Form,
+}
+
+/// The index of known files, and of known forms by digest.
+#[derive(Debug)]
+pub(super) struct Index {
+    folder: Folder,
+}
+
+impl Index {
+    pub(super) fn new(folder: Folder) -> Self {
+        Self { folder }
+    }
+
+    /// What is known of the file with this identity.
+    pub(super) fn file(&self, identity: &Identity) -> Option<Known> {
+        let entry = self.folder.read_small(&name(identity), ENTRY_SIZE_MAX)?;
+        let (digest, form) = std::str::from_utf8(&entry).ok()?.trim_end().split_once('\n')?;
+        Some(Known { digest: digest.parse().ok()?, form: form.parse().ok()? })
+    }
+
+    /// The form of the wasm with this digest.
+    pub(super) fn form(&self, digest: &Digest) -> Option<Form> {
+        let entry = self.folder.read_small(&digest.hex(), ENTRY_SIZE_MAX)?;
+        std::str::from_utf8(&entry).ok()?.trim_end().parse().ok()
+    }
+
+    /// Remembers the form of the wasm with this digest.
+    pub(super) fn remember_form(&self, known: &Known) {
+        self.make_room();
+        // What cannot be remembered is found out again.
+        let _forgotten =
+            self.folder.write(&known.digest.hex(), &[known.form.to_string().as_bytes()]);
+    }
+
+    /// Remembers what the file with this identity holds, where the identity can be trusted: it was
+    /// taken before the file was read, and the file had not changed for a while then.
+    pub(super) fn remember_file(&self, identity: &Identity, known: &Known, now: SystemTime) {
+        let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else { return };
+        let settled_ns = i128::try_from(now.saturating_sub(SETTLED).as_nanos()).unwrap_or(0);
+        if settled_ns <= identity.modified_ns.max(identity.changed_ns) {
+            return;
+        }
+        self.make_room();
+        let entry = format!("{}\n{}\n", known.digest, known.form);
+        let _forgotten = self.folder.write(&name(identity), &[entry.as_bytes()]);
+    }
+
+    fn make_room(&self) {
+        if ENTRIES_MAX < self.folder.names().len() {
+            self.folder.clear();
+        }
+    }
+}
+
+fn name(identity: &Identity) -> String {
+    let Identity { device, inode, size, modified_ns, changed_ns } = identity;
+    format!("{device:x}-{inode:x}-{size:x}-{modified_ns:x}-{changed_ns:x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> (tempfile::TempDir, Index) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = Folder::open(&dir.path().join("index")).expect("a folder");
+        (dir, Index::new(folder))
+    }
+
+    const NOW: Duration = Duration::from_secs(1_000_000);
+
+    fn changed(ago: Duration) -> Identity {
+        let at = i128::try_from(NOW.saturating_sub(ago).as_nanos()).expect("small");
+        Identity { device: 1, inode: 2, size: 3, modified_ns: 0, changed_ns: at }
+    }
+
+    #[test]
+    fn a_settled_file_is_known_by_every_part_of_its_identity() {
+        let (_dir, index) = index();
+        let identity = changed(Duration::from_secs(3));
+        let known = Known { digest: Digest::of(b"wasm"), form: Form::Module };
+        index.remember_file(&identity, &known, SystemTime::UNIX_EPOCH + NOW);
+        assert_eq!(index.file(&identity), Some(known));
+        for other in [
+            Identity { device: 9, ..identity },
+            Identity { inode: 9, ..identity },
+            Identity { size: 9, ..identity },
+            Identity { modified_ns: 9, ..identity },
+            Identity { changed_ns: 9, ..identity },
+        ] {
+            assert_eq!(index.file(&other), None);
+        }
+    }
+
+    #[test]
+    fn a_file_that_changed_a_moment_ago_is_not_remembered() {
+        let (_dir, index) = index();
+        let identity = changed(Duration::from_millis(1999));
+        let known = Known { digest: Digest::of(b"wasm"), form: Form::Module };
+        index.remember_file(&identity, &known, SystemTime::UNIX_EPOCH + NOW);
+        assert_eq!(index.file(&identity), None);
+    }
+}

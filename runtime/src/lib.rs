@@ -1,0 +1,87 @@
+//! Runs WASI programs in sandboxes with enforced limits and granted capabilities.
+//!
+//! The path of the data is the reading order: a file of wasm is *prepared* into an [`Artifact`],
+//! which is *launched* by a [`SandboxSpec`] into a [`Sandbox`], whose end is an [`Exit`].
+//!
+//! ```no_run
+//! use aril::{Limits, Output, Runtime, SandboxSpec};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     aril::roles();
+//!     let runtime = Runtime::open("/var/cache/my-service/aril")?;
+//!     let artifact = runtime.prepare("plugin.wasm").await?;
+//!     let limits = Limits { memory: "64m".parse::<aril::Bytes>()?.into(), ..Limits::default() };
+//!     let spec = SandboxSpec::new("plugin").arg("--year=2026").limits(limits);
+//!     let sandbox = runtime.launch(&artifact, spec.stdout(Output::Capture)).await?;
+//!     println!("{}", sandbox.wait().await?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Everything is denied until it is granted, every limit is enforced or refused, and a guest's end
+//! is a value that says why.
+
+// Words: values that every room speaks.
+mod digest;
+mod units;
+
+// Rooms: each knows one thing.
+mod capabilities;
+mod content;
+mod engine;
+mod limits;
+mod platform;
+mod process;
+
+// One guest, alive.
+mod sandbox;
+
+// The path.
+mod error;
+mod verbs;
+
+pub use capabilities::Access;
+pub use capabilities::Denial;
+pub use capabilities::Directory;
+pub use capabilities::GrantError;
+pub use capabilities::Input;
+pub use capabilities::Output;
+pub use capabilities::Refusal;
+pub use digest::Digest;
+pub use digest::InvalidDigest;
+pub use error::Cause;
+pub use error::Error;
+pub use error::ErrorKind;
+pub use limits::Hold;
+pub use limits::Limit;
+pub use limits::LimitError;
+pub use limits::Limits;
+pub use limits::Rung;
+pub use sandbox::Event;
+pub use sandbox::Events;
+pub use sandbox::Exit;
+pub use sandbox::Frame;
+pub use sandbox::Invocation;
+pub use sandbox::LaunchError;
+pub use sandbox::MemoryWall;
+pub use sandbox::Occupation;
+pub use sandbox::Record;
+pub use sandbox::Sandbox;
+pub use sandbox::SandboxSpec;
+pub use sandbox::Stats;
+pub use sandbox::Trap;
+pub use sandbox::TrapKind;
+pub use units::Bytes;
+pub use units::Cpus;
+pub use units::Fuel;
+pub use units::InvalidQuantity;
+pub use units::parse_span;
+pub use verbs::Artifact;
+pub use verbs::Finding;
+pub use verbs::Runtime;
+pub use verbs::RuntimeBuilder;
+pub use verbs::Source;
+pub use verbs::Standing;
+pub use verbs::close_inherited;
+pub use verbs::roles;

@@ -1,0 +1,106 @@
+//! What flows in and out of a guest through its standard streams.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::Release;
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
+
+use crate::units::Bytes;
+
+/// Counts of what a guest read and wrote, and how much it may write.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    read: AtomicU64,
+    written: AtomicU64,
+    limit: AtomicU64,
+    overflowed: AtomicBool,
+    input_stopped: AtomicBool,
+    reader: AtomicWaker,
+}
+
+/// The guest wrote more than it may. Its end, when it reaches whoever runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the guest wrote more than its output limit")]
+pub(crate) struct Overflow;
+
+impl Flow {
+    pub(crate) fn new(limit: Option<Bytes>) -> Self {
+        Self {
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            limit: AtomicU64::new(limit.map_or(u64::MAX, Bytes::get)),
+            overflowed: AtomicBool::new(false),
+            input_stopped: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+        }
+    }
+
+    pub(crate) fn set_limit(&self, limit: Option<Bytes>) {
+        self.limit.store(limit.map_or(u64::MAX, Bytes::get), Relaxed);
+    }
+
+    /// Counts what was read.
+    pub(crate) fn note_read(&self, count: usize) {
+        self.read.fetch_add(count as u64, Relaxed);
+    }
+
+    /// How many of `wanted` bytes may still be written. Fewer than wanted is an overflow, of which
+    /// the part that fits is written.
+    pub(crate) fn allow(&self, wanted: usize) -> usize {
+        let left = self.limit.load(Relaxed).saturating_sub(self.written.load(Relaxed));
+        let allowed = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
+        if allowed < wanted {
+            self.overflowed.store(true, Relaxed);
+        }
+        allowed
+    }
+
+    /// Counts what was written.
+    pub(crate) fn note_written(&self, count: usize) {
+        self.written.fetch_add(count as u64, Relaxed);
+    }
+
+    pub(crate) fn overflowed(&self) -> bool {
+        self.overflowed.load(Relaxed)
+    }
+
+    /// From now on, the guest's input reads as ended.
+    pub(crate) fn stop_input(&self) {
+        self.input_stopped.store(true, Release);
+        self.reader.wake();
+    }
+
+    /// Whether the input was stopped; otherwise `reader` is woken when it is.
+    pub(crate) fn input_stopped(&self, reader: &Waker) -> bool {
+        self.reader.register(reader);
+        self.input_stopped.load(Acquire)
+    }
+
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.read.load(Relaxed)
+    }
+
+    pub(crate) fn bytes_out(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_allowed_and_the_rest_is_an_overflow() {
+        let flow = Flow::new(Some(Bytes::new(10)));
+        assert_eq!(flow.allow(6), 6);
+        flow.note_written(6);
+        assert!(!flow.overflowed());
+        assert_eq!(flow.allow(6), 4);
+        assert!(flow.overflowed());
+        assert_eq!(flow.bytes_out(), 6);
+    }
+}

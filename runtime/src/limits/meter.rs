@@ -1,0 +1,260 @@
+//! One total over everything a guest can make grow.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use wasmtime::ResourceLimiter;
+
+use crate::units::Bytes;
+
+use super::Amounts;
+
+/// What the host may hold for one guest at any moment, charged when the guest starts.
+///
+/// It covers the buffers of one host call, the streams of standard input and output (64 KiB each),
+/// the table of resources (4096 entries) and the guest's arguments and environment. Those are
+/// bounded one by one where they are made; this is their sum, so that the limit a user names is
+/// what a guest costs, and not only what it knows of.
+pub(crate) const HOST_HELD: Bytes = Bytes::mib(1);
+
+/// What one element of a table costs: a pointer.
+const TABLE_ELEMENT_SIZE: u64 = 8;
+
+/// Linear memories of one guest: each costs address space, which is not memory but not free.
+const MEMORIES_MAX: usize = 100;
+
+/// Tables of one guest.
+const TABLES_MAX: usize = 1_000;
+
+/// What means no limit in an atomic.
+const UNLIMITED: u64 = u64::MAX;
+
+/// The memory of one guest: how much it may have, has, had at its peak, and was refused.
+///
+/// Shared between the guest's store and those who watch it.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    limit: AtomicU64,
+    used: AtomicU64,
+    peak: AtomicU64,
+    refusals: AtomicU64,
+    /// The total that the last refused growth would have made.
+    refused_total: AtomicU64,
+    /// Whether the last growth that was asked for was refused.
+    refused_last: AtomicBool,
+}
+
+impl Meter {
+    pub(crate) fn new(limit: Option<Bytes>) -> Self {
+        Self {
+            limit: AtomicU64::new(limit.map_or(UNLIMITED, Bytes::get)),
+            used: AtomicU64::new(HOST_HELD.get()),
+            peak: AtomicU64::new(HOST_HELD.get()),
+            refusals: AtomicU64::new(0),
+            refused_total: AtomicU64::new(0),
+            refused_last: AtomicBool::new(false),
+        }
+    }
+
+    /// Changes the limit. A guest that has more already keeps it, and is told no from now on.
+    pub(crate) fn set_limit(&self, limit: Option<Bytes>) {
+        self.limit.store(limit.map_or(UNLIMITED, Bytes::get), Relaxed);
+    }
+
+    pub(crate) fn limit(&self) -> Option<Bytes> {
+        Some(self.limit.load(Relaxed)).filter(|limit| *limit != UNLIMITED).map(Bytes::new)
+    }
+
+    pub(crate) fn used(&self) -> Bytes {
+        Bytes::new(self.used.load(Relaxed))
+    }
+
+    pub(crate) fn peak(&self) -> Bytes {
+        Bytes::new(self.peak.load(Relaxed))
+    }
+
+    /// What is left of the total, in bytes.
+    pub(crate) fn left(&self) -> u64 {
+        self.limit.load(Relaxed).saturating_sub(self.used.load(Relaxed))
+    }
+
+    /// How many growths were refused.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.load(Relaxed)
+    }
+
+    /// The total that the last refused growth would have made, where the last growth was refused.
+    pub(crate) fn last_refusal(&self) -> Option<Bytes> {
+        self.refused_last.load(Relaxed).then(|| Bytes::new(self.refused_total.load(Relaxed)))
+    }
+
+    /// Takes `count` more bytes, where the total allows it.
+    fn charge(&self, count: u64) -> bool {
+        // Only the guest's own thread charges, so that reading and writing apart is no race; the
+        // atomics are for those who watch.
+        let total = self.used.load(Relaxed).saturating_add(count);
+        let granted = total <= self.limit.load(Relaxed);
+        self.refused_last.store(!granted, Relaxed);
+        if granted {
+            self.used.store(total, Relaxed);
+            self.peak.fetch_max(total, Relaxed);
+        } else {
+            self.refused_total.store(total, Relaxed);
+            self.refusals.fetch_add(1, Relaxed);
+        }
+        granted
+    }
+
+    /// Gives back what was granted and could not be had.
+    fn refund(&self, count: u64) {
+        self.used.store(self.used.load(Relaxed).saturating_sub(count), Relaxed);
+        self.refused_last.store(true, Relaxed);
+        self.refusals.fetch_add(1, Relaxed);
+    }
+}
+
+/// The side of a [`Meter`] that a store asks before anything grows.
+#[derive(Debug)]
+pub(crate) struct MeterHandle {
+    meter: Arc<Meter>,
+    table_elements_max: u64,
+    table_elements: u64,
+    instances_max: usize,
+    /// What the last granted growth took, until the next.
+    last: u64,
+}
+
+impl MeterHandle {
+    pub(crate) fn new(meter: Arc<Meter>, amounts: &Amounts) -> Self {
+        Self {
+            meter,
+            table_elements_max: amounts.table_elements.map_or(u64::MAX, u64::from),
+            table_elements: 0,
+            instances_max: amounts.instances.map_or(usize::MAX, |n| n as usize),
+            last: 0,
+        }
+    }
+
+    fn charge(&mut self, count: u64) -> bool {
+        self.last = 0;
+        let granted = self.meter.charge(count);
+        if granted {
+            self.last = count;
+        }
+        granted
+    }
+}
+
+impl ResourceLimiter for MeterHandle {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| maximum < desired) {
+            // The guest's own declaration says no: nothing of ours is refused.
+            return Ok(false);
+        }
+        Ok(self.charge(desired.saturating_sub(current) as u64))
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        // The host had no memory, or no address space, for what the meter had granted.
+        if self.last != 0 {
+            self.meter.refund(std::mem::take(&mut self.last));
+        }
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| maximum < desired) {
+            return Ok(false);
+        }
+        let more = desired.saturating_sub(current) as u64;
+        let elements = self.table_elements.saturating_add(more);
+        if self.table_elements_max < elements
+            || !self.charge(more.saturating_mul(TABLE_ELEMENT_SIZE))
+        {
+            return Ok(false);
+        }
+        self.table_elements = elements;
+        Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory_grow_failed(error)
+    }
+
+    fn instances(&self) -> usize {
+        self.instances_max
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn handle(limit: Bytes) -> MeterHandle {
+        let limits = Limits { memory: limit.into(), ..Limits::default() };
+        let amounts = limits.amounts(false).expect("the limit holds");
+        MeterHandle::new(Arc::new(Meter::new(amounts.memory)), &amounts)
+    }
+
+    fn grow(handle: &mut MeterHandle, from: Bytes, to: Bytes) -> bool {
+        let size = |bytes: Bytes| usize::try_from(bytes.get()).expect("a small size");
+        handle.memory_growing(size(from), size(to), None).expect("the meter does not fail")
+    }
+
+    #[test]
+    fn all_memories_and_tables_share_one_total() {
+        let mut handle = handle(Bytes::mib(4));
+        assert!(grow(&mut handle, Bytes::new(0), Bytes::mib(2)));
+        assert!(handle.table_growing(0, 65_536, None).expect("no failure"), "512 KiB of table");
+        assert!(!grow(&mut handle, Bytes::new(0), Bytes::mib(1)), "a second memory");
+        assert!(grow(&mut handle, Bytes::new(0), Bytes::kib(512)));
+        assert_eq!(handle.meter.used(), Bytes::mib(4));
+    }
+
+    #[test]
+    fn a_refusal_is_counted_and_forgotten_by_the_next_grant() {
+        let mut handle = handle(Bytes::mib(4));
+        assert!(!grow(&mut handle, Bytes::new(0), Bytes::mib(100)));
+        assert_eq!(handle.meter.last_refusal(), Some(Bytes::mib(101)));
+        assert!(grow(&mut handle, Bytes::new(0), Bytes::mib(1)));
+        assert_eq!((handle.meter.last_refusal(), handle.meter.refusals()), (None, 1));
+    }
+
+    #[test]
+    fn a_raised_limit_grants_what_was_refused() {
+        let mut handle = handle(Bytes::mib(4));
+        assert!(!grow(&mut handle, Bytes::new(0), Bytes::mib(8)));
+        handle.meter.set_limit(Some(Bytes::mib(16)));
+        assert!(grow(&mut handle, Bytes::new(0), Bytes::mib(8)));
+    }
+
+    #[test]
+    fn what_could_not_be_had_is_given_back() {
+        let mut handle = handle(Bytes::mib(4));
+        assert!(grow(&mut handle, Bytes::new(0), Bytes::mib(2)));
+        handle.memory_grow_failed(wasmtime::Error::msg("no memory")).expect("no failure");
+        assert_eq!(handle.meter.used(), HOST_HELD);
+        assert!(handle.meter.last_refusal().is_some());
+    }
+}

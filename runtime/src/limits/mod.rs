@@ -1,0 +1,354 @@
+//! How much a guest may use: the limits, their defaults, and the meters that hold them.
+
+mod bucket;
+mod flow;
+mod meter;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::units::Bytes;
+use crate::units::Cpus;
+use crate::units::Fuel;
+
+pub(crate) use bucket::Bucket;
+pub(crate) use flow::Flow;
+pub(crate) use flow::Overflow;
+pub(crate) use meter::HOST_HELD;
+pub(crate) use meter::Meter;
+pub(crate) use meter::MeterHandle;
+
+/// One limit: left to Aril, asked for, or spoken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Limit<T> {
+    /// What [`Limits`] documents, held by the best means of this host.
+    #[default]
+    Default,
+    /// Exactly this much. Refused at launch where this host cannot hold it.
+    Of(T),
+    /// None, and said so.
+    Unlimited,
+}
+
+impl<T> Limit<T> {
+    /// What holds: the amount, or nothing for no limit, where `default` is the default.
+    pub fn or(self, default: Option<T>) -> Option<T> {
+        match self {
+            Self::Default => default,
+            Self::Of(amount) => Some(amount),
+            Self::Unlimited => None,
+        }
+    }
+
+    /// Whether somebody asked for an amount.
+    pub const fn is_asked(&self) -> bool {
+        matches!(self, Self::Of(_))
+    }
+}
+
+impl<T> From<T> for Limit<T> {
+    fn from(amount: T) -> Self {
+        Self::Of(amount)
+    }
+}
+
+/// How much a guest may use. Every field is [`Limit::Default`] until it is set.
+///
+/// | limit | default | when it is reached |
+/// |---|---|---|
+/// | `memory` | 1 GiB | the guest is told no; when that ends it, the end is `out_of_memory` |
+/// | `cpus` | none | the guest waits for its share |
+/// | `deadline` | none | the end is `deadline` |
+/// | `cpu_time` | none | the end is `cpu_time` |
+/// | `fuel` | none | the end is `fuel` |
+/// | `output` | none; 16 MiB where the output is captured | the end is `output` |
+/// | `open_files` | 1024 | the guest is told no |
+/// | `table_elements` | 1,000,000 | the guest is told no |
+/// | `instances` | 1,000 | the end is `denied` |
+/// | `stack` | 1 MiB | the end is a trap, `stack_overflow` |
+///
+/// A guest runs on one thread, so a runaway guest costs the host one processor at the most until
+/// somebody stops it; the deadline is the caller's to choose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory in one total: all linear memories, all tables, the garbage-collected heap, and 1 MiB
+    /// for what the host holds on the guest's behalf.
+    pub memory: Limit<Bytes>,
+    /// The share of processors, over periods of 100 ms.
+    pub cpus: Limit<Cpus>,
+    /// Time on the wall clock (monotonic) from launch to the end, over everything the guest does
+    /// or waits for.
+    pub deadline: Limit<Duration>,
+    /// Processor time from launch to the end.
+    pub cpu_time: Limit<Duration>,
+    /// Units of work.
+    pub fuel: Limit<Fuel>,
+    /// Bytes written to standard output and standard error together.
+    pub output: Limit<Bytes>,
+    /// Files and directories that are open at the same moment, beside what was granted.
+    pub open_files: Limit<u32>,
+    /// Elements of all tables together. Fixed at launch.
+    pub table_elements: Limit<u32>,
+    /// Instances of modules: one for a module, several for a component. Fixed at launch.
+    pub instances: Limit<u32>,
+    /// The stack of the guest's native frames. Fixed at launch; from 64 KiB to 8 MiB.
+    pub stack: Limit<Bytes>,
+}
+
+/// Memory by default, in total.
+///
+/// Enough for `CPython` with a data set; small enough that a few runaways do not push the host
+/// into swap.
+pub(crate) const MEMORY_DEFAULT: Bytes = Bytes::mib(1024);
+
+/// Captured output by default: what the host holds in memory for a guest that floods it.
+pub(crate) const CAPTURE_DEFAULT: Bytes = Bytes::mib(16);
+
+/// Open files by default: what `ulimit -n` is for a user of most systems.
+pub(crate) const OPEN_FILES_DEFAULT: u32 = 1024;
+
+/// Table elements by default: 8 MiB of tables, ten times what large C++ programs have.
+pub(crate) const TABLE_ELEMENTS_DEFAULT: u32 = 1_000_000;
+
+/// Instances by default: a component made of a thousand modules is beyond any linker of today.
+pub(crate) const INSTANCES_DEFAULT: u32 = 1_000;
+
+/// The stack by default: what recursive parsers need, within the 8 MiB of a main thread.
+pub(crate) const STACK_DEFAULT: Bytes = Bytes::mib(1);
+
+/// The smallest stack: less than this does not hold the frames of a language's start-up code.
+pub(crate) const STACK_MIN: Bytes = Bytes::kib(64);
+
+/// The largest stack.
+pub(crate) const STACK_MAX: Bytes = Bytes::mib(8);
+
+/// The limits of one sandbox as they hold: `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Amounts {
+    pub(crate) memory: Option<Bytes>,
+    pub(crate) cpus: Option<Cpus>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) cpu_time: Option<Duration>,
+    pub(crate) fuel: Option<Fuel>,
+    pub(crate) output: Option<Bytes>,
+    pub(crate) open_files: Option<u32>,
+    pub(crate) table_elements: Option<u32>,
+    pub(crate) instances: Option<u32>,
+    pub(crate) stack: Bytes,
+}
+
+impl Limits {
+    /// What holds, where `captured` says whether the host keeps the output in memory.
+    ///
+    /// # Errors
+    ///
+    /// Fails where an amount cannot be held: it says which, and what can.
+    pub(crate) fn amounts(&self, captured: bool) -> Result<Amounts, LimitError> {
+        let zero = |name, amount: Limit<u32>| match amount {
+            Limit::Of(0) => Err(LimitError::Zero { name }),
+            _ => Ok(()),
+        };
+        zero("open_files", self.open_files)?;
+        zero("table_elements", self.table_elements)?;
+        zero("instances", self.instances)?;
+        for (name, span) in [("deadline", self.deadline), ("cpu_time", self.cpu_time)] {
+            if span == Limit::Of(Duration::ZERO) {
+                return Err(LimitError::Zero { name });
+            }
+        }
+        let memory = self.memory.or(Some(MEMORY_DEFAULT));
+        if let Some(amount) = memory
+            && amount <= HOST_HELD
+        {
+            return Err(LimitError::MemoryTooSmall { amount });
+        }
+        let Some(stack) = self.stack.or(Some(STACK_DEFAULT)) else {
+            return Err(LimitError::UnlimitedStack);
+        };
+        if !(STACK_MIN..=STACK_MAX).contains(&stack) {
+            return Err(LimitError::Stack { amount: stack });
+        }
+        Ok(Amounts {
+            memory,
+            cpus: self.cpus.or(None),
+            deadline: self.deadline.or(None),
+            cpu_time: self.cpu_time.or(None),
+            fuel: self.fuel.or(None),
+            output: self.output.or(captured.then_some(CAPTURE_DEFAULT)),
+            open_files: self.open_files.or(Some(OPEN_FILES_DEFAULT)),
+            table_elements: self.table_elements.or(Some(TABLE_ELEMENTS_DEFAULT)),
+            instances: self.instances.or(Some(INSTANCES_DEFAULT)),
+            stack,
+        })
+    }
+}
+
+/// A limit that cannot be held as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// Zero of something is not a limit but a refusal to start.
+    #[error("a `{name}` limit of zero lets nothing run; leave it out for the default")]
+    Zero {
+        /// The limit's name.
+        name: &'static str,
+    },
+    /// The memory does not even hold what the host keeps for a guest.
+    #[error(
+        "a memory limit of {amount} leaves the guest nothing: {HOST_HELD} of it is what the host \
+         holds for the guest"
+    )]
+    MemoryTooSmall {
+        /// What was asked for.
+        amount: Bytes,
+    },
+    /// The stack is out of range.
+    #[error("a stack of {amount} is out of range: it can be from {STACK_MIN} to {STACK_MAX}")]
+    Stack {
+        /// What was asked for.
+        amount: Bytes,
+    },
+    /// A native stack always ends somewhere.
+    #[error("a stack cannot be unlimited: it can be from {STACK_MIN} to {STACK_MAX}")]
+    UnlimitedStack,
+    /// This way of running a guest cannot hold the limit.
+    #[error("this host cannot hold the `{name}` limit here: {missing}")]
+    NoRung {
+        /// The limit's name.
+        name: &'static str,
+        /// What is missing, and what to do.
+        missing: String,
+    },
+    /// The limit is fixed at launch.
+    #[error("the `{name}` limit is fixed at launch; start another sandbox to change it")]
+    Fixed {
+        /// The limit's name.
+        name: &'static str,
+    },
+}
+
+/// One limit as it holds on a sandbox: how much, and by what means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The limit's name, as in [`Limits`].
+    pub name: &'static str,
+    /// How much, for people; nothing where there is no limit.
+    pub amount: Option<String>,
+    /// The means that holds it.
+    pub rung: Rung,
+    /// Whether somebody asked for it, rather than leaving it to the default.
+    pub asked: bool,
+}
+
+/// The means by which a limit is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rung {
+    /// There is no limit to hold.
+    None,
+    /// A total over everything the guest can make grow, asked before it grows.
+    Meter,
+    /// A second thread that ends the process.
+    Watchdog,
+    /// Checks compiled into the guest's loops and functions.
+    Epochs,
+    /// A price compiled into the guest's instructions.
+    Fuel,
+    /// A count kept where the guest calls the host.
+    Count,
+    /// The engine's own bound, fixed when it starts.
+    Engine,
+}
+
+impl Rung {
+    /// The word for it in records and tables.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Meter => "meter",
+            Self::Watchdog => "watchdog",
+            Self::Epochs => "epochs",
+            Self::Fuel => "fuel",
+            Self::Count => "count",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// The means by which time is watched over a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// The guest has this process to itself, so that ending the process ends the guest.
+    Process,
+    /// The guest shares the process, so that it is interrupted where its code asks.
+    Shared,
+}
+
+impl Limits {
+    /// How each limit is held under `watch`, in the order of the fields.
+    pub(crate) fn holds(&self, amounts: &Amounts, watch: Watch) -> Vec<Hold> {
+        fn hold<T, A: fmt::Display>(
+            name: &'static str,
+            limit: &Limit<T>,
+            amount: Option<A>,
+            rung: Rung,
+        ) -> Hold {
+            let rung = if amount.is_some() { rung } else { Rung::None };
+            Hold { name, amount: amount.map(|a| a.to_string()), rung, asked: limit.is_asked() }
+        }
+        let span = |span: Option<Duration>| span.map(humantime::format_duration);
+        let time = match watch {
+            Watch::Process => Rung::Watchdog,
+            Watch::Shared => Rung::Epochs,
+        };
+        vec![
+            hold("memory", &self.memory, amounts.memory, Rung::Meter),
+            hold("cpus", &self.cpus, amounts.cpus, Rung::Epochs),
+            hold("deadline", &self.deadline, span(amounts.deadline), time),
+            hold("cpu_time", &self.cpu_time, span(amounts.cpu_time), time),
+            hold("fuel", &self.fuel, amounts.fuel, Rung::Fuel),
+            hold("output", &self.output, amounts.output, Rung::Count),
+            hold("open_files", &self.open_files, amounts.open_files, Rung::Count),
+            hold("table_elements", &self.table_elements, amounts.table_elements, Rung::Meter),
+            hold("instances", &self.instances, amounts.instances, Rung::Meter),
+            hold("stack", &self.stack, Some(amounts.stack), Rung::Engine),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_that_the_table_shows() {
+        let amounts = Limits::default().amounts(true).expect("the defaults hold");
+        assert_eq!(amounts.memory, Some(Bytes::mib(1024)));
+        assert_eq!(amounts.output, Some(Bytes::mib(16)));
+        assert_eq!(amounts.open_files, Some(1024));
+        assert_eq!((amounts.deadline, amounts.cpus, amounts.fuel), (None, None, None));
+        let passed_on = Limits::default().amounts(false).expect("the defaults hold");
+        assert_eq!(passed_on.output, None);
+    }
+
+    #[test]
+    fn unlimited_is_spoken_and_zero_is_refused() {
+        let unlimited = Limits { memory: Limit::Unlimited, ..Limits::default() };
+        assert_eq!(unlimited.amounts(false).map(|a| a.memory), Ok(None));
+        let zero = Limits { open_files: Limit::Of(0), ..Limits::default() };
+        assert_eq!(zero.amounts(false), Err(LimitError::Zero { name: "open_files" }));
+    }
+
+    #[test]
+    fn a_memory_limit_below_what_the_host_holds_is_refused_with_both_figures() {
+        let small = Limits { memory: Bytes::kib(64).into(), ..Limits::default() };
+        let error = small.amounts(false).expect_err("64 KiB is less than the host holds");
+        assert!(error.to_string().contains("64 KiB"), "{error}");
+        assert!(error.to_string().contains(&HOST_HELD.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_stack_out_of_range_or_without_end_is_refused() {
+        for stack in [Limit::Of(Bytes::kib(1)), Limit::Of(Bytes::mib(64)), Limit::Unlimited] {
+            assert!(Limits { stack, ..Limits::default() }.amounts(false).is_err());
+        }
+    }
+}

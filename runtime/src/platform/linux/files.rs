@@ -1,0 +1,104 @@
+//! Files by handle, and whom they belong to.
+
+use std::fs::File;
+use std::fs::Metadata;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::OFlags;
+
+use crate::platform::Identity;
+
+/// Opens a file for reading, without waiting where it is a FIFO or a device.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Opens a directory, following symbolic links: what they lead to now is what is granted.
+pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Opens a file of a directory of ours, or nothing where its last part is a symbolic link.
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Creates a file of ours that did not exist, readable by its owner alone.
+pub(crate) fn create_own(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Opens a lock file, and creates it where there is none.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}
+
+/// Creates a directory of ours, and its parents; one that exists is left as it is.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A path that leads to the very directory that `handle` holds, whatever its names became since.
+pub(crate) fn handle_path(handle: &File, _opened_as: &Path) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+}
+
+/// What tells this state of a file from others; nothing where the system cannot tell.
+#[expect(clippy::unnecessary_wraps, reason = "other systems have no such identity")]
+pub(crate) fn identity(metadata: &Metadata) -> Option<Identity> {
+    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    Some(Identity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.len(),
+        modified_ns: nanos(metadata.mtime(), metadata.mtime_nsec()),
+        changed_ns: nanos(metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+/// Why others than the user of this process could have changed the file, if they could.
+pub(crate) fn foreign_hands(metadata: &Metadata) -> Option<&'static str> {
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        Some("it belongs to another user")
+    } else if metadata.mode() & 0o022 != 0 {
+        Some("others may write to it")
+    } else if metadata.is_file() && metadata.nlink() != 1 {
+        Some("it has more than one name")
+    } else {
+        None
+    }
+}
+
+/// Takes the lock if nobody else holds it, and waits for it otherwise. It ends with the handle,
+/// and so with the process, however that ends.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    file.lock()
+}
+
+/// Opens the directory `rest` beneath `directory`, and nothing outside of it.
+pub(crate) fn open_beneath(directory: &File, _opened_as: &Path, rest: &str) -> io::Result<File> {
+    use rustix::fs::Mode;
+    use rustix::fs::ResolveFlags;
+
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(directory, rest, flags, Mode::empty(), resolve)?.into())
+}

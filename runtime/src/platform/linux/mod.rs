@@ -1,0 +1,8 @@
+//! Linux.
+
+pub(crate) mod clock;
+pub(crate) mod files;
+pub(crate) mod machine;
+pub(crate) mod process;
+pub(crate) mod signals;
+pub(crate) mod stdio;

@@ -1,0 +1,83 @@
+//! Files by path: this platform has no handles that a path can lead to.
+
+use std::fs::File;
+use std::fs::Metadata;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::platform::Identity;
+
+/// Opens a file for reading. What is no regular file is refused before it is opened.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    File::open(path)
+}
+
+/// Opens a directory where the system can, and finds out whether it is one in any case.
+pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"));
+    }
+    File::open(path)
+}
+
+/// Opens a file of a directory of ours, or nothing where it is a symbolic link.
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
+    if std::fs::symlink_metadata(path)?.is_symlink() {
+        return Err(io::Error::other("it is a symbolic link"));
+    }
+    File::open(path)
+}
+
+/// Creates a file of ours that did not exist.
+pub(crate) fn create_own(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+/// Opens a lock file, and creates it where there is none.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Creates a directory of ours, and its parents; one that exists is left as it is.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+/// The path that the directory was opened as: here a grant is held by name.
+pub(crate) fn handle_path(_handle: &File, opened_as: &Path) -> PathBuf {
+    opened_as.to_owned()
+}
+
+/// Nothing: the standard library has no identity of files that nobody can forge.
+pub(crate) fn identity(_metadata: &Metadata) -> Option<Identity> {
+    None
+}
+
+/// Nothing: the standard library knows no owners.
+pub(crate) fn foreign_hands(_metadata: &Metadata) -> Option<&'static str> {
+    None
+}
+
+/// Takes the lock if nobody else holds it, and waits for it otherwise.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    file.lock()
+}
+
+/// Opens the directory `rest` beneath `directory`, where no symbolic link leads outside now.
+pub(crate) fn open_beneath(_directory: &File, opened_as: &Path, rest: &str) -> io::Result<File> {
+    let outer = opened_as.canonicalize()?;
+    let inner = outer.join(rest).canonicalize()?;
+    if !inner.starts_with(&outer) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it leads outside"));
+    }
+    open_directory(&inner)
+}

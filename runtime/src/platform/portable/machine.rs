@@ -1,0 +1,25 @@
+//! What this machine is, as far as the standard library knows.
+
+/// Nothing: the number of mappings is not known to be bounded.
+pub(crate) fn mappings_max() -> Option<u64> {
+    None
+}
+
+/// Nothing: mappings are not counted.
+pub(crate) fn mappings_in_use() -> Option<u64> {
+    None
+}
+
+/// The name of the system, for people.
+pub(crate) fn system() -> String {
+    format!("{} ({}), portable build", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// What this platform lacks that others have, each with what to do.
+pub(crate) const LACKS: &[(&str, &str)] = &[
+    ("directories held by handle", "grant directories that nobody moves while a guest runs"),
+    ("a bound on the compiler's memory", "compile only what you trust, or on Linux"),
+    ("owners and modes of cache entries", "keep the cache where only you can write"),
+    ("an index of known files", "every start reads its file once to find its digest"),
+    ("SIGTERM apart from Ctrl-C", "both end the guest at once"),
+];

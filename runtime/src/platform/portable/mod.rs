@@ -1,0 +1,8 @@
+//! Any system: what the standard library gives, and a sentence for what it does not.
+
+pub(crate) mod clock;
+pub(crate) mod files;
+pub(crate) mod machine;
+pub(crate) mod process;
+pub(crate) mod signals;
+pub(crate) mod stdio;

@@ -1,0 +1,46 @@
+//! Bounds that a process puts on itself: none here, so that each call says so or does nothing.
+
+use std::io;
+
+/// Does nothing: this platform has no bound on memory. `doctor` says so.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+pub(crate) fn bound_memory(_bytes: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Does nothing: the parent's deadline for the compiler holds alone.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+pub(crate) fn bound_cpu_time(_seconds: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Does nothing.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+pub(crate) fn leave_no_core() -> io::Result<()> {
+    Ok(())
+}
+
+/// Does nothing: the compiler ends by its own deadline.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+pub(crate) fn end_with(_parent: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Does nothing: the standard library marks no handle as inherited.
+pub(crate) fn close_inherited() {}
+
+/// Ends this process.
+pub(crate) fn exit_now(code: u8) -> ! {
+    #[expect(clippy::exit, reason = "this is the one place where a process ends")]
+    std::process::exit(i32::from(code))
+}
+
+/// The program that this process runs.
+pub(crate) fn own_program() -> io::Result<std::path::PathBuf> {
+    std::env::current_exe()
+}
+
+/// Nothing: the standard library knows no signals.
+pub(crate) fn ending_signal(_status: std::process::ExitStatus) -> Option<i32> {
+    None
+}

@@ -1,0 +1,49 @@
+//! What asks this process to end, through the `ctrlc` crate.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::platform::Ask;
+
+/// The number of the interrupt from the keyboard, on every system that numbers it.
+const INTERRUPT: i32 = 2;
+
+/// Asks that no longer end this process by themselves, because somebody waits for them.
+#[derive(Debug)]
+pub(crate) struct Asks {
+    asked: mpsc::Receiver<()>,
+}
+
+impl Asks {
+    /// Starts to catch what asks this process to end.
+    pub(crate) fn block() -> Self {
+        let (ask, asked) = mpsc::channel();
+        // Where it cannot be caught, it ends the process as it always did.
+        let _uncaught = ctrlc::set_handler(move || {
+            let _gone = ask.send(());
+        });
+        Self { asked }
+    }
+
+    /// Waits until somebody asks, for `span` at most, or for ever. Every ask is one to end now:
+    /// this platform does not tell them apart.
+    pub(crate) fn wait(&self, span: Option<Duration>) -> Option<Ask> {
+        let ask = Ask::Now(INTERRUPT);
+        match span {
+            Some(span) => match self.asked.recv_timeout(span) {
+                Ok(()) => Some(ask),
+                Err(mpsc::RecvTimeoutError::Timeout) => None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    std::thread::sleep(span);
+                    None
+                }
+            },
+            None => match self.asked.recv() {
+                Ok(()) => Some(ask),
+                Err(mpsc::RecvError) => loop {
+                    std::thread::park();
+                },
+            },
+        }
+    }
+}

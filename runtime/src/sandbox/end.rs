@@ -1,0 +1,94 @@
+//! What the engine says when a guest ends, translated once.
+
+use wasmtime::WasmBacktrace;
+use wasmtime_wasi::I32Exit;
+
+use crate::limits::Overflow;
+
+use super::exit::Exit;
+use super::exit::Frame;
+use super::exit::MemoryWall;
+use super::exit::Trap;
+use super::exit::TrapKind;
+use super::vitals::Ordered;
+use super::vitals::Vitals;
+
+/// How many calls of a backtrace are kept.
+const FRAMES_MAX: usize = 64;
+
+/// The longest sentence of the engine that is kept, in characters.
+const MESSAGE_SIZE_MAX: usize = 1000;
+
+/// How the guest ended, when its run came back with `error`.
+pub(super) fn exit_of(error: &wasmtime::Error, vitals: &Vitals) -> Exit {
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return Exit::Exited(code.cast_unsigned());
+    }
+    if let Some(Ordered(exit)) = error.downcast_ref() {
+        return exit.clone();
+    }
+    if error.downcast_ref::<Overflow>().is_some() || vitals.flow.overflowed() {
+        return Exit::Output;
+    }
+    let Some(trap) = error.downcast_ref::<wasmtime::Trap>() else {
+        let message = bounded(format!("{:#}", error.root_cause()));
+        return Exit::Trapped(Trap {
+            kind: TrapKind::HostRefused,
+            message,
+            backtrace: frames(error),
+        });
+    };
+    match kind_of(*trap) {
+        None => Exit::Fuel,
+        Some(TrapKind::Unreachable | TrapKind::HostRefused)
+            if vitals.meter.last_refusal().is_some() =>
+        {
+            Exit::OutOfMemory(MemoryWall::Meter)
+        }
+        Some(kind) => {
+            Exit::Trapped(Trap { kind, message: trap.to_string(), backtrace: frames(error) })
+        }
+    }
+}
+
+/// The kind of the engine's trap, or nothing for the end of the fuel.
+fn kind_of(trap: wasmtime::Trap) -> Option<TrapKind> {
+    use wasmtime::Trap as Engine;
+    Some(match trap {
+        Engine::OutOfFuel => return None,
+        Engine::UnreachableCodeReached => TrapKind::Unreachable,
+        Engine::AllocationTooLarge => TrapKind::HostRefused,
+        Engine::StackOverflow => TrapKind::StackOverflow,
+        Engine::MemoryOutOfBounds | Engine::HeapMisaligned | Engine::ArrayOutOfBounds => {
+            TrapKind::MemoryOutOfBounds
+        }
+        Engine::TableOutOfBounds => TrapKind::TableOutOfBounds,
+        Engine::IndirectCallToNull | Engine::BadSignature | Engine::NullReference => {
+            TrapKind::BadCall
+        }
+        Engine::IntegerOverflow
+        | Engine::IntegerDivisionByZero
+        | Engine::BadConversionToInteger => TrapKind::Arithmetic,
+        Engine::AsyncDeadlock => TrapKind::Deadlock,
+        // The engine may grow new kinds with each patch.
+        _ => TrapKind::Other,
+    })
+}
+
+fn frames(error: &wasmtime::Error) -> Vec<Frame> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let frame = |frame: &wasmtime::FrameInfo| Frame {
+        function: frame
+            .func_name()
+            .map_or_else(|| format!("${}", frame.func_index()), |name| bounded(name.to_owned())),
+        offset: frame.module_offset().map(|offset| offset as u64),
+    };
+    backtrace.frames().iter().take(FRAMES_MAX).map(frame).collect()
+}
+
+fn bounded(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MESSAGE_SIZE_MAX) {
+        text.truncate(end);
+    }
+    text
+}

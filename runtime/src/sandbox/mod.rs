@@ -1,0 +1,35 @@
+//! One guest, alive: what is decided before it runs, what it is while it runs, and how it ended.
+
+mod alone;
+mod end;
+mod event;
+mod exit;
+mod guest;
+mod invoke;
+mod linking;
+mod preview1;
+mod record;
+mod shared;
+mod spec;
+mod state;
+mod stats;
+mod vitals;
+
+pub use alone::Occupation;
+pub use event::Event;
+pub use event::Events;
+pub use exit::Exit;
+pub use exit::Frame;
+pub use exit::MemoryWall;
+pub use exit::Trap;
+pub use exit::TrapKind;
+pub use guest::LaunchError;
+pub use record::Record;
+pub use shared::Sandbox;
+pub use spec::Invocation;
+pub use spec::SandboxSpec;
+pub use stats::Stats;
+
+pub(crate) use alone::occupy;
+pub(crate) use linking::Loaded;
+pub(crate) use shared::launch;

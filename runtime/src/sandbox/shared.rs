@@ -1,0 +1,324 @@
+//! A sandbox in a process that it shares with others.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadHalf;
+use tokio::io::SimplexStream;
+use tokio::io::WriteHalf;
+use tokio::sync::SetOnce;
+use wasmtime::UpdateDeadline;
+
+use crate::capabilities::InEnd;
+use crate::capabilities::Input;
+use crate::capabilities::OutEnd;
+use crate::capabilities::Output;
+use crate::capabilities::Streams;
+use crate::capabilities::preopens;
+use crate::capabilities::stream_pair;
+use crate::limits::LimitError;
+use crate::limits::Limits;
+use crate::limits::Watch;
+use crate::platform::stdio::InputEnd;
+
+use super::event::Event;
+use super::event::Events;
+use super::exit::Exit;
+use super::guest::Ended;
+use super::guest::LaunchError;
+use super::guest::Ready;
+use super::guest::ready;
+use super::linking::Loaded;
+use super::record::Record;
+use super::spec::SandboxSpec;
+use super::stats::Stats;
+use super::vitals::Ordered;
+use super::vitals::Vitals;
+
+/// How many ticks of the epoch a guest runs between two looks at the world: one. A tick is a
+/// millisecond, and looking costs about a microsecond.
+const TICKS: u64 = 1;
+
+/// A guest, alive, with its limits and capabilities.
+///
+/// Dropping it ends the guest: nothing runs that nobody holds.
+#[derive(Debug)]
+pub struct Sandbox {
+    vitals: Arc<Vitals>,
+    outcome: Arc<SetOnce<Result<Record, LaunchError>>>,
+    limits: Mutex<(Limits, bool)>,
+    ends: Mutex<HostEnds>,
+    captured: [Captured; 2],
+}
+
+type Captured = Option<Arc<Mutex<Vec<u8>>>>;
+
+/// The host's ends of the guest's streams, until somebody takes them.
+#[derive(Debug, Default)]
+struct HostEnds {
+    stdin: Option<WriteHalf<SimplexStream>>,
+    outputs: [Option<ReadHalf<SimplexStream>>; 2],
+}
+
+/// What is dropped when the guest has ended. Whoever launches may hang on to it.
+pub(crate) type Lease = Box<dyn Send>;
+
+/// Launches a guest on the tokio runtime of the caller.
+pub(crate) fn launch(
+    loaded: &Arc<Loaded>,
+    spec: &SandboxSpec,
+    empty: &std::path::Path,
+    lease: Lease,
+) -> Result<Sandbox, LaunchError> {
+    let captures = spec.captures();
+    let amounts = spec.limits.amounts(captures)?;
+    let preopens = preopens(&spec.capabilities, empty)?;
+    let vitals = Arc::new(Vitals::new(&amounts));
+    let (streams, ends, captured) = connect(spec, &vitals)?;
+    let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, preopens), false)?;
+    interrupt(&mut ready, &vitals);
+    let outcome = Arc::new(SetOnce::new());
+    let holds = spec.limits.holds(&amounts, Watch::Shared);
+    let sandbox = Sandbox {
+        vitals: Arc::clone(&vitals),
+        outcome: Arc::clone(&outcome),
+        limits: Mutex::new((spec.limits, captures)),
+        ends: Mutex::new(ends),
+        captured,
+    };
+    tokio::spawn(async move {
+        let result = run(ready, &vitals).await;
+        let record = result.map(|Ended { exit, results }| {
+            vitals.note_end(&exit);
+            Record { exit, stats: vitals.stats(), holds, denials: vitals.denials.latest(), results }
+        });
+        drop(lease);
+        // Only this task sets it.
+        let _first = outcome.set(record);
+    });
+    Ok(sandbox)
+}
+
+/// Runs the guest, or ends it when its end is due.
+async fn run(ready: Ready, vitals: &Arc<Vitals>) -> Result<Ended, LaunchError> {
+    let guest = Charged { run: Box::pin(ready.run(vitals)), vitals };
+    tokio::select! {
+        // A guest that never waits must not keep its end waiting.
+        biased;
+        exit = vitals.end_is_due() => Ok(Ended { exit, results: Vec::new() }),
+        ended = guest => ended,
+    }
+}
+
+/// Makes the guest give way at each tick, wait for its share, and end when it must.
+fn interrupt(ready: &mut Ready, vitals: &Arc<Vitals>) {
+    let store = ready.store();
+    let vitals = Arc::clone(vitals);
+    store.set_epoch_deadline(TICKS);
+    store.epoch_deadline_callback(move |_| match vitals.charge()? {
+        None => Ok(UpdateDeadline::Yield(TICKS)),
+        Some(wait) => Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::time::sleep(wait)))),
+    });
+}
+
+/// A run whose processor time is charged to its guest.
+struct Charged<'a, F> {
+    run: Pin<Box<F>>,
+    vitals: &'a Vitals,
+}
+
+impl<F: Future<Output = Result<Ended, LaunchError>>> Future for Charged<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.vitals.take_up();
+        let polled = self.run.as_mut().poll(cx);
+        // A guest that only ever waits shortly never meets the callback; its time counts all the
+        // same.
+        match (self.vitals.charge(), polled) {
+            (Err(Ordered(exit)), Poll::Pending) => {
+                Poll::Ready(Ok(Ended { exit, results: Vec::new() }))
+            }
+            (_, polled) => polled,
+        }
+    }
+}
+
+/// Connects the guest's streams to what the spec says.
+fn connect(
+    spec: &SandboxSpec,
+    vitals: &Arc<Vitals>,
+) -> Result<(Streams, HostEnds, [Captured; 2]), LaunchError> {
+    let mut ends = HostEnds::default();
+    let mut captured = [None, None];
+    let flow = || Arc::clone(&vitals.flow);
+    let stdin = match &spec.capabilities.stdin {
+        Input::Closed => InEnd::closed(flow()),
+        Input::Bytes(bytes) => InEnd::stream(flow(), std::io::Cursor::new(bytes.clone())),
+        Input::Stream => {
+            let (reader, writer) = stream_pair();
+            ends.stdin = Some(writer);
+            InEnd::stream(flow(), reader)
+        }
+        Input::Inherit => {
+            let end = InputEnd::new().map_err(|error| LaunchError::Exhausted {
+                reason: format!("standard input cannot be watched: {error}"),
+            })?;
+            InEnd::host(flow(), Arc::new(end))
+        }
+    };
+    let mut output = |index: usize, output: Output| match output {
+        Output::Discard => OutEnd::discard(flow()),
+        Output::Capture => {
+            let into = Arc::default();
+            captured[index] = Some(Arc::clone(&into));
+            OutEnd::capture(flow(), into)
+        }
+        Output::Stream => {
+            let (reader, writer) = stream_pair();
+            ends.outputs[index] = Some(reader);
+            OutEnd::stream(flow(), writer)
+        }
+        Output::Inherit => OutEnd::host_on_the_side(flow(), index == 1),
+    };
+    let stdout = output(0, spec.capabilities.stdout);
+    let stderr = output(1, spec.capabilities.stderr);
+    Ok((Streams { stdin, stdout, stderr }, ends, captured))
+}
+
+impl Sandbox {
+    /// Waits for the guest's end.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the host, and not the guest, is what failed.
+    pub async fn wait(&self) -> Result<Exit, LaunchError> {
+        self.record().await.map(|record| record.exit)
+    }
+
+    /// Waits for the guest's end, and tells all about its run.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the host, and not the guest, is what failed.
+    pub async fn record(&self) -> Result<Record, LaunchError> {
+        self.outcome.wait().await.clone()
+    }
+
+    /// Whether the guest has ended.
+    pub fn has_ended(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
+    /// Asks the guest to stop: its standard input ends. Where it has not ended by itself after
+    /// `grace`, it is ended as [`Exit::Stopped`].
+    ///
+    /// WASI has no signals: a guest that reads no input hears nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the host, and not the guest, is what failed.
+    pub async fn stop(&self, grace: Duration) -> Result<Exit, LaunchError> {
+        self.vitals.events.note(Event::Stopping);
+        self.vitals.flow.stop_input();
+        if let Ok(outcome) = tokio::time::timeout(grace, self.outcome.wait()).await {
+            return outcome.clone().map(|record| record.exit);
+        }
+        self.vitals.order(Exit::Stopped);
+        self.wait().await
+    }
+
+    /// Ends the guest now, as [`Exit::Killed`] by signal 9.
+    pub fn kill(&self) {
+        self.vitals.order(Exit::Killed(KILL));
+    }
+
+    /// Changes limits of the running guest: `change` is given the limits as they are.
+    ///
+    /// Memory, cpus, deadline, cpu time, output and open files can change. A guest that was told
+    /// no may ask again. Time that has passed counts.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and changes nothing, where a limit cannot be held or is fixed at launch.
+    pub fn update(&self, change: impl FnOnce(&mut Limits)) -> Result<(), LimitError> {
+        let mut guard = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let (limits, captures) = &mut *guard;
+        let mut changed = *limits;
+        change(&mut changed);
+        let fixed = [
+            ("stack", changed.stack != limits.stack),
+            ("table_elements", changed.table_elements != limits.table_elements),
+            ("instances", changed.instances != limits.instances),
+            ("fuel", changed.fuel != limits.fuel),
+        ];
+        if let Some((name, _)) = fixed.into_iter().find(|(_, changed)| *changed) {
+            return Err(LimitError::Fixed { name });
+        }
+        self.vitals.update(&changed.amounts(*captures)?);
+        *limits = changed;
+        Ok(())
+    }
+
+    /// What the guest has used so far.
+    pub fn stats(&self) -> Stats {
+        self.vitals.stats()
+    }
+
+    /// What happens to the sandbox, from its start on.
+    pub fn events(&self) -> Events {
+        self.vitals.events.listen()
+    }
+
+    /// Takes the writer of the guest's standard input, where the spec says [`Input::Stream`].
+    /// Dropping it ends the input.
+    pub fn stdin(&self) -> Option<impl AsyncWrite + Send + Unpin + use<>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).stdin.take()
+    }
+
+    /// Takes the reader of the guest's standard output, where the spec says [`Output::Stream`].
+    pub fn stdout(&self) -> Option<impl AsyncRead + Send + Unpin + use<>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).outputs[0].take()
+    }
+
+    /// Takes the reader of the guest's standard error, where the spec says [`Output::Stream`].
+    pub fn stderr(&self) -> Option<impl AsyncRead + Send + Unpin + use<>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).outputs[1].take()
+    }
+
+    /// What the guest has written so far to standard output, where the spec says
+    /// [`Output::Capture`]; empty elsewhere.
+    pub fn captured(&self) -> Vec<u8> {
+        copy(self.captured[0].as_ref())
+    }
+
+    /// The same of standard error.
+    pub fn captured_error(&self) -> Vec<u8> {
+        copy(self.captured[1].as_ref())
+    }
+}
+
+/// The number of the signal that cannot be caught, on every system that numbers it.
+const KILL: i32 = 9;
+
+fn copy(captured: Option<&Arc<Mutex<Vec<u8>>>>) -> Vec<u8> {
+    let lock = |captured: &Arc<Mutex<Vec<u8>>>| {
+        captured.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    };
+    captured.map(lock).unwrap_or_default()
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if !self.has_ended() {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! All that is decided before anything runs.
+
+use crate::capabilities::Capabilities;
+use crate::capabilities::Directory;
+use crate::capabilities::GrantError;
+use crate::capabilities::Input;
+use crate::capabilities::Output;
+use crate::capabilities::check_guest_path;
+use crate::capabilities::check_variable;
+use crate::limits::Limits;
+
+/// A function to call instead of the guest's own start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// The name of the export.
+    pub function: String,
+    /// The arguments, as text: numbers for a module, WAVE for a component. Their types are those
+    /// of the function.
+    pub arguments: Vec<String>,
+}
+
+/// A guest with its limits and capabilities, before it runs.
+///
+/// Everything is denied until it is granted: a new spec has no directories, no environment, no
+/// arguments, standard input closed, output discarded, no network, and the limits that
+/// [`Limits`] documents.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SandboxSpec {
+    pub(crate) limits: Limits,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) invocation: Option<Invocation>,
+    pub(crate) trap_unknown_imports: bool,
+}
+
+impl SandboxSpec {
+    /// A spec that grants nothing. The guest's first argument, its own name, is `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        let capabilities = Capabilities { arguments: vec![name.into()], ..Capabilities::default() };
+        Self {
+            limits: Limits::default(),
+            capabilities,
+            invocation: None,
+            trap_unknown_imports: false,
+        }
+    }
+
+    /// Sets how much the guest may use.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Grants a directory.
+    pub fn directory(mut self, directory: Directory) -> Self {
+        self.capabilities.directories.push(directory);
+        self
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.capabilities.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.capabilities.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable of the guest's environment. A later value replaces an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the name is empty or holds a `=`, or either holds a NUL byte.
+    pub fn env(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<Self, GrantError> {
+        let (name, value) = (name.into(), value.into());
+        check_variable(&name, &value)?;
+        let environment = &mut self.capabilities.environment;
+        environment.retain(|(other, _)| *other != name);
+        environment.push((name, value));
+        Ok(self)
+    }
+
+    /// Sets the guest's working directory, which must be in a granted directory. It is granted a
+    /// second time as `.`, and `PWD` is set to it where it is not set already.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it is not an absolute path without `.` and `..`.
+    pub fn working_directory(mut self, directory: &str) -> Result<Self, GrantError> {
+        self.capabilities.working_directory = Some(check_guest_path(directory)?);
+        Ok(self)
+    }
+
+    /// Sets what the guest reads as standard input.
+    pub fn stdin(mut self, input: Input) -> Self {
+        self.capabilities.stdin = input;
+        self
+    }
+
+    /// Sets where the guest's standard output goes.
+    pub fn stdout(mut self, output: Output) -> Self {
+        self.capabilities.stdout = output;
+        self
+    }
+
+    /// Sets where the guest's standard error goes.
+    pub fn stderr(mut self, output: Output) -> Self {
+        self.capabilities.stderr = output;
+        self
+    }
+
+    /// Calls a function instead of the guest's own start.
+    pub fn invoke(mut self, invocation: Invocation) -> Self {
+        self.invocation = Some(invocation);
+        self
+    }
+
+    /// Lets a guest start that imports what nobody provides: it traps when it uses it.
+    pub fn trap_unknown_imports(mut self) -> Self {
+        self.trap_unknown_imports = true;
+        self
+    }
+
+    /// Whether the host keeps output of this guest in memory.
+    pub(crate) fn captures(&self) -> bool {
+        [self.capabilities.stdout, self.capabilities.stderr].contains(&Output::Capture)
+    }
+}

@@ -1,0 +1,183 @@
+//! What a guest's store holds: its WASI context, its meter, and the ear of those who watch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::Engine;
+use wasmtime::Store;
+use wasmtime_wasi::ResourceTable;
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::WasiCtxView;
+use wasmtime_wasi::WasiView;
+
+use crate::capabilities::Access;
+use crate::capabilities::Preopen;
+use crate::capabilities::Refusal;
+use crate::limits::Amounts;
+use crate::limits::MeterHandle;
+
+use super::preview1::Preview1;
+use super::vitals::Vitals;
+
+/// What the host keeps track of for one guest: streams, pollables, descriptors.
+pub(super) const RESOURCES_MAX: usize = 4096;
+
+/// Handles that a component may hold.
+const HANDLES_MAX: usize = 4096;
+
+/// What the lists and texts of one call of a component may cost the host, in bytes.
+const CALL_SIZE_MAX: usize = 8 << 20;
+
+/// What a guest's store holds.
+pub(crate) struct State {
+    pub(super) guest: Guest,
+    pub(super) vitals: Arc<Vitals>,
+    meter: MeterHandle,
+}
+
+/// The context of a guest, by the world that it lives in.
+pub(super) enum Guest {
+    Preview1(Box<Preview1>),
+    Component(Box<ComponentGuest>),
+}
+
+/// The context of a component.
+pub(super) struct ComponentGuest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    preopens: Vec<Preopen>,
+    /// Which descriptors are which of the preopens.
+    pub(super) known: HashMap<u32, usize>,
+}
+
+impl ComponentGuest {
+    pub(super) fn new(wasi: WasiCtx, preopens: Vec<Preopen>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self { wasi, table, preopens, known: HashMap::new() }
+    }
+}
+
+impl State {
+    pub(super) fn new(guest: Guest, vitals: Arc<Vitals>, amounts: &Amounts) -> Self {
+        let meter = MeterHandle::new(Arc::clone(&vitals.meter), amounts);
+        Self { guest, vitals, meter }
+    }
+
+    /// The preview 1 side; each call of the guest comes through here.
+    pub(super) fn preview1(&mut self) -> &mut Preview1 {
+        self.vitals.note_host_call();
+        match &mut self.guest {
+            Guest::Preview1(guest) => guest,
+            Guest::Component(_) => unreachable!("a component has no preview 1 imports"),
+        }
+    }
+
+    pub(super) fn component(&mut self) -> &mut ComponentGuest {
+        match &mut self.guest {
+            Guest::Component(guest) => guest,
+            Guest::Preview1(_) => unreachable!("a module has no component imports"),
+        }
+    }
+
+    /// Notes that a component's call was refused, if it was.
+    pub(super) fn note_answer(&mut self, base: u32, path: &str, write: bool, answer: Answer) {
+        let guest = self.component();
+        let base = guest.known.get(&base).map(|i| &guest.preopens[*i]);
+        if let Some((path, refusal)) = refusal(base, path, write, answer) {
+            self.vitals.note_denial(path, refusal);
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.vitals.note_host_call();
+        let guest = self.component();
+        WasiCtxView { ctx: &mut guest.wasi, table: &mut guest.table }
+    }
+}
+
+/// The one maker of stores.
+pub(super) fn store(
+    engine: &Engine,
+    state: State,
+    amounts: &Amounts,
+) -> wasmtime::Result<Store<State>> {
+    let component = matches!(state.guest, Guest::Component(_));
+    let mut store = Store::try_new(engine, state)?;
+    store.limiter(|state| &mut state.meter);
+    if component {
+        store.set_hostcall_fuel(CALL_SIZE_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+    }
+    if let Some(fuel) = amounts.fuel {
+        store.set_fuel(fuel.get())?;
+    }
+    Ok(store)
+}
+
+/// How a call on a path failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    NoEntry,
+    NotPermitted,
+    Other,
+}
+
+/// The path and the refusal, if a call that failed with `answer` was refused one.
+///
+/// `base` is the grant that the call started from, where it is known; `path` is relative to it.
+pub(super) fn refusal(
+    base: Option<&Preopen>,
+    path: &str,
+    write: bool,
+    answer: Answer,
+) -> Option<(String, Refusal)> {
+    let full = match base {
+        Some(base) => format!("{}/{path}", base.place.trim_end_matches('/')),
+        None => path.to_owned(),
+    };
+    let refusal = match (base, answer) {
+        (_, Answer::Other) => return None,
+        (Some(base), _) if base.empty => Refusal::NotGranted,
+        (_, Answer::NoEntry) => return None,
+        (_, Answer::NotPermitted) if climbs(path) => Refusal::Outside,
+        (Some(base), Answer::NotPermitted) if write && base.access == Access::ReadOnly => {
+            Refusal::ReadOnly
+        }
+        (_, Answer::NotPermitted) => Refusal::Outside,
+    };
+    Some((full, refusal))
+}
+
+/// Whether a path leads above where it starts.
+fn climbs(path: &str) -> bool {
+    let mut depth = 0_usize;
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => match depth.checked_sub(1) {
+                Some(less) => depth = less,
+                None => return true,
+            },
+            _ => depth += 1,
+        }
+    }
+    path.starts_with('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_climbs_when_it_leads_above_its_start() {
+        for path in ["..", "../x", "a/../../x", "/etc"] {
+            assert!(climbs(path), "{path}");
+        }
+        for path in ["", "a", "a/..", "a/../b", "./a"] {
+            assert!(!climbs(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What this host can enforce, line by line.
+
+use crate::limits::Limits;
+use crate::limits::Rung;
+use crate::limits::Watch;
+use crate::platform::machine;
+
+use super::runtime::Runtime;
+
+/// How something stands on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It works.
+    Good,
+    /// It works in part, or is not there and not needed.
+    Weak,
+    /// It does not work.
+    Missing,
+}
+
+/// One line of what this host can enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about.
+    pub subject: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// What was found.
+    pub found: String,
+    /// What to do about it, where there is something to do.
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    fn good(subject: &str, found: String) -> Self {
+        Self { subject: subject.to_owned(), standing: Standing::Good, found, advice: None }
+    }
+
+    fn weak(subject: &str, found: &str, advice: &str) -> Self {
+        let advice = Some(advice.to_owned());
+        let (subject, found) = (subject.to_owned(), found.to_owned());
+        Self { subject, standing: Standing::Weak, found, advice }
+    }
+}
+
+impl Runtime {
+    /// What this host can enforce, and what to do where it cannot.
+    pub fn doctor(&self) -> Vec<Finding> {
+        let mut findings = vec![
+            Finding::good("system", machine::system()),
+            Finding::good("engine", crate::engine::ENGINE.to_owned()),
+            Finding::good("artifact cache", self.cache().display().to_string()),
+        ];
+        findings.extend(limits());
+        findings.push(match machine::mappings_max() {
+            Some(max) => Finding::good(
+                "sandboxes in one process",
+                format!(
+                    "about {} (vm.max_map_count is {max}; each takes {MAPPINGS_EACH})",
+                    max.saturating_sub(MAPPINGS_SPARE) / MAPPINGS_EACH
+                ),
+            ),
+            None => Finding::good("sandboxes in one process", "no known ceiling".to_owned()),
+        });
+        findings.push(Finding::weak(
+            "wall of the operating system",
+            "not built yet: namespaces, seccomp and landlock around a guest's process",
+            "run strangers' code as a user of its own until then",
+        ));
+        findings.push(Finding::weak(
+            "control groups",
+            "not built yet: memory and processors are held by the meter and by epochs",
+            "nothing to do: the limits hold without them",
+        ));
+        let lacks = machine::LACKS.iter();
+        findings.extend(lacks.map(|(what, advice)| Finding::weak(what, "not there", advice)));
+        findings
+    }
+}
+
+/// Mappings of one sandbox, and those left for the rest; as `launch` counts them.
+const MAPPINGS_EACH: u64 = 6;
+const MAPPINGS_SPARE: u64 = 256;
+
+/// Each limit: how it is held when it is asked for, and what it is by default.
+fn limits() -> Vec<Finding> {
+    let Ok(amounts) = Limits::default().amounts(false) else { return Vec::new() };
+    let all = Limits::default().holds(&amounts, Watch::Process);
+    let finding = |hold: crate::limits::Hold| {
+        let rung = match hold.name {
+            "memory" | "table_elements" | "instances" => Rung::Meter,
+            "cpus" => Rung::Epochs,
+            "deadline" | "cpu_time" => Rung::Watchdog,
+            "fuel" => Rung::Fuel,
+            "stack" => Rung::Engine,
+            _ => Rung::Count,
+        };
+        let amount = hold.amount.unwrap_or_else(|| "unlimited".to_owned());
+        Finding::good(
+            &format!("limit: {}", hold.name),
+            format!("held by {} (default: {amount})", rung.word()),
+        )
+    };
+    all.into_iter().map(finding).collect()
+}

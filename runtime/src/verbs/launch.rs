@@ -1,0 +1,152 @@
+//! From an artifact to a sandbox that shares this process.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::engine::Kind;
+use crate::error::Error;
+use crate::limits::Limit;
+use crate::platform::machine;
+use crate::sandbox;
+use crate::sandbox::LaunchError;
+use crate::sandbox::Loaded;
+use crate::sandbox::Sandbox;
+use crate::sandbox::SandboxSpec;
+
+use super::prepare::Artifact;
+use super::runtime::Runtime;
+
+/// How often guests are interrupted. It bounds how late a limit on time is held, and how long one
+/// guest keeps a thread from the others.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Mappings of this process that one sandbox takes: its memory, guards, stack and tables.
+const MAPPINGS_EACH: u64 = 6;
+
+/// Advances the epochs of the shared engines while sandboxes are alive, and sleeps otherwise.
+#[derive(Debug)]
+pub(super) struct Ticker {
+    thread: JoinHandle<()>,
+}
+
+/// One sandbox that is alive.
+struct Alive(Arc<AtomicU32>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Runtime {
+    /// Launches a guest in a sandbox that shares this process with others. It runs on the tokio
+    /// runtime of the caller, which must have time enabled.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the guest cannot be run, a limit or a grant cannot be held, or there is no room
+    /// for another sandbox. What the guest itself is refused at its start is its
+    /// [`Exit`](crate::Exit), not an error.
+    pub async fn launch(&self, artifact: &Artifact, spec: SandboxSpec) -> Result<Sandbox, Error> {
+        let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
+        if let Limit::Of(stack) = spec.limits.stack
+            && stack != self.inner.settings.stack
+        {
+            return Err(failed(LaunchError::Limit(crate::limits::LimitError::NoRung {
+                name: "stack",
+                missing: format!(
+                    "sandboxes that share a process have the stack of their runtime, {}; choose \
+                     it with `RuntimeBuilder::stack`",
+                    self.inner.settings.stack
+                ),
+            })));
+        }
+        let kind = Kind { epochs: true, fuel: spec.limits.fuel.is_asked() };
+        let loaded = match artifact.loaded(kind) {
+            Some(loaded) => loaded,
+            None => self.load_aside(artifact, kind).await?,
+        };
+        self.check_room().map_err(failed)?;
+        self.inner.alive.fetch_add(1, Relaxed);
+        let alive = Alive(Arc::clone(&self.inner.alive));
+        self.tick();
+        sandbox::launch(&loaded, &spec, self.inner.cache.empty(), Box::new(alive)).map_err(failed)
+    }
+
+    /// Loads machine code for sandboxes that share this process, where that may take a while.
+    async fn load_aside(&self, artifact: &Artifact, kind: Kind) -> Result<Arc<Loaded>, Error> {
+        let (runtime, artifact) = (self.clone(), artifact.clone());
+        let form = artifact.inner.known.form;
+        let loading = tokio::task::spawn_blocking(move || {
+            runtime.load(&artifact, kind, || runtime.shared_engine(form, kind))
+        });
+        match loading.await {
+            Ok(loaded) => loaded,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// How many sandboxes of this runtime are alive.
+    pub fn alive(&self) -> u32 {
+        self.inner.alive.load(Relaxed)
+    }
+
+    /// Refuses one sandbox more than the host has mappings for: the engine would find out in the
+    /// middle of it.
+    fn check_room(&self) -> Result<(), LaunchError> {
+        let Some(max) = machine::mappings_max() else { return Ok(()) };
+        let expected = (u64::from(self.alive()) + 1) * MAPPINGS_EACH;
+        // Counting reads a long list; it is worth that only when it becomes tight.
+        if expected < max / 2 {
+            return Ok(());
+        }
+        let used = machine::mappings_in_use().unwrap_or(expected);
+        if used + MAPPINGS_EACH + MAPPINGS_SPARE <= max {
+            return Ok(());
+        }
+        Err(LaunchError::Exhausted {
+            reason: format!(
+                "this process has {used} of the {max} mappings that `vm.max_map_count` allows, \
+                 with {} sandboxes alive; raise it with `sysctl vm.max_map_count`",
+                self.alive()
+            ),
+        })
+    }
+
+    /// Sees to it that somebody advances the epochs.
+    fn tick(&self) {
+        let mut ticker = self.inner.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ticker) = &*ticker {
+            ticker.thread.thread().unpark();
+            return;
+        }
+        let runtime = Arc::downgrade(&self.inner);
+        let thread = std::thread::Builder::new().name("aril-ticker".to_owned()).spawn(move || {
+            while let Some(inner) = runtime.upgrade() {
+                let runtime = Self { inner };
+                if runtime.alive() == 0 {
+                    drop(runtime);
+                    std::thread::park_timeout(IDLE);
+                    continue;
+                }
+                for engine in runtime.shared_engines() {
+                    engine.increment_epoch();
+                }
+                drop(runtime);
+                std::thread::sleep(TICK);
+            }
+        });
+        // Without a thread there are no interruptions, and the next launch tries again.
+        *ticker = thread.ok().map(|thread| Ticker { thread });
+    }
+}
+
+/// Mappings that are left for the rest of the process: threads, allocators, files.
+const MAPPINGS_SPARE: u64 = 256;
+
+/// How often an idle ticker looks whether its runtime is still there.
+const IDLE: Duration = Duration::from_secs(1);

@@ -1,0 +1,228 @@
+//! From a file to an artifact.
+
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::digest::Digest;
+use crate::engine::Code;
+use crate::engine::Kind;
+use crate::engine::Known;
+use crate::engine::LoadError;
+use crate::engine::Verified;
+use crate::engine::WASM_SIZE_MAX;
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::platform::files;
+use crate::sandbox::Loaded;
+
+use super::compile::NotCompiled;
+use super::runtime::Runtime;
+
+/// Where wasm comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    path: PathBuf,
+}
+
+impl Source {
+    /// A `.wasm` or `.wat` file. What it is is decided by its content.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+}
+
+impl<P: AsRef<Path>> From<P> for Source {
+    fn from(path: P) -> Self {
+        Self::file(path.as_ref())
+    }
+}
+
+/// Wasm that is ready to be launched: its machine code is in the cache.
+///
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    pub(super) inner: Arc<ArtifactInner>,
+}
+
+#[derive(Debug)]
+pub(super) struct ArtifactInner {
+    pub(super) name: String,
+    /// The wasm itself, held open: another kind of machine code may be needed.
+    file: File,
+    pub(super) known: Known,
+    /// What is loaded into this process, by kind.
+    loaded: Mutex<Vec<(Kind, Arc<Loaded>)>>,
+}
+
+impl Artifact {
+    /// The digest of the wasm that it was made from.
+    pub fn digest(&self) -> Digest {
+        self.inner.known.digest
+    }
+
+    /// What it is called in messages: the path of its file.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its machine code of this kind, where it is loaded into this process already.
+    pub(super) fn loaded(&self, kind: Kind) -> Option<Arc<Loaded>> {
+        let loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.iter().find(|(other, _)| *other == kind).map(|(_, found)| Arc::clone(found))
+    }
+
+    fn failed(&self, error: NotCompiled) -> Error {
+        failed(&self.inner.name, error)
+    }
+}
+
+fn failed(name: &str, NotCompiled { kind, source }: NotCompiled) -> Error {
+    Error::Prepare { what: name.to_owned(), kind, source }
+}
+
+impl Runtime {
+    /// Makes wasm ready to be launched: compiles it in a process of its own, unless the cache has
+    /// its machine code already.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read, is no wasm, or cannot be compiled within the bounds.
+    pub async fn prepare(&self, source: impl Into<Source>) -> Result<Artifact, Error> {
+        let (runtime, source) = (self.clone(), source.into());
+        let kind = Kind { epochs: true, fuel: false };
+        let prepared =
+            tokio::task::spawn_blocking(move || runtime.prepare_kind(&source, kind, &mut |_| {}));
+        match prepared.await {
+            Ok(artifact) => artifact,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// The same for a guest that will have a process to itself, on the calling thread. `waiting`
+    /// is told every half second for how long the compiler has been running.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_alone(
+        &self,
+        source: impl Into<Source>,
+        limits: &crate::Limits,
+        mut waiting: impl FnMut(Duration),
+    ) -> Result<Artifact, Error> {
+        let kind = super::occupy::kind_for(limits);
+        self.prepare_kind(&source.into(), kind, &mut waiting)
+    }
+
+    fn prepare_kind(
+        &self,
+        source: &Source,
+        kind: Kind,
+        waiting: &mut dyn FnMut(Duration),
+    ) -> Result<Artifact, Error> {
+        let name = source.path.display().to_string();
+        self.find_or_compile(&source.path, kind, waiting)
+            .map(|(file, known, _)| Artifact {
+                inner: Arc::new(ArtifactInner {
+                    name: name.clone(),
+                    file,
+                    known,
+                    loaded: Mutex::default(),
+                }),
+            })
+            .map_err(|error| failed(&name, error))
+    }
+
+    fn find_or_compile(
+        &self,
+        path: &Path,
+        kind: Kind,
+        waiting: &mut dyn FnMut(Duration),
+    ) -> Result<(File, Known, Verified), NotCompiled> {
+        let unreadable = |error: std::io::Error| {
+            let kind = match error.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                _ => ErrorKind::NotRunnable,
+            };
+            NotCompiled::new(kind, error)
+        };
+        let not_wasm = |reason: &str| NotCompiled::new(ErrorKind::NotRunnable, reason.to_owned());
+        let file = files::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(not_wasm("it is a directory, not wasm"));
+        }
+        if !metadata.is_file() {
+            return Err(not_wasm("it is not a regular file"));
+        }
+        let identity = files::identity(&metadata);
+        let cache = &self.inner.cache;
+        if let Some(known) = identity.as_ref().and_then(|identity| cache.known_file(identity))
+            && let Some(artifact) = cache.find(&known, kind)
+        {
+            return Ok((file, known, artifact));
+        }
+        let (digest, _) = Digest::of_reader(&file, WASM_SIZE_MAX).map_err(unreadable)?;
+        let (known, artifact) = self.compiled(&file, &digest, kind, waiting)?;
+        if let Some(identity) = &identity {
+            cache.remember_file(identity, &known);
+        }
+        Ok((file, known, artifact))
+    }
+
+    /// The artifact's machine code of this kind in this process, on this engine.
+    pub(super) fn load(
+        &self,
+        artifact: &Artifact,
+        kind: Kind,
+        engine: impl FnOnce() -> wasmtime::Result<wasmtime::Engine>,
+    ) -> Result<Arc<Loaded>, Error> {
+        if let Some(found) = artifact.loaded(kind) {
+            return Ok(found);
+        }
+        let engine = engine().map_err(|error| {
+            artifact.failed(NotCompiled::new(
+                ErrorKind::Exhausted,
+                format!("no engine can be made: {error:#}"),
+            ))
+        })?;
+        let known = artifact.inner.known;
+        let code = self.load_code(artifact, kind, &engine)?;
+        let found = Arc::new(Loaded::new(engine, code, known.form));
+        let mut loaded = artifact.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.push((kind, Arc::clone(&found)));
+        Ok(found)
+    }
+
+    fn load_code(
+        &self,
+        artifact: &Artifact,
+        kind: Kind,
+        engine: &wasmtime::Engine,
+    ) -> Result<Code, Error> {
+        let ArtifactInner { file, known, .. } = &*artifact.inner;
+        let cache = &self.inner.cache;
+        let compiled = || {
+            self.compiled(file, &known.digest, kind, &mut |_| {})
+                .map(|(_, verified)| verified)
+                .map_err(|error| artifact.failed(error))
+        };
+        let verified = match cache.find(known, kind) {
+            Some(verified) => verified,
+            None => compiled()?,
+        };
+        if let Ok(code) = verified.load(engine) {
+            return Ok(code);
+        }
+        // Made by another build, or broken where its footer cannot tell: once more.
+        cache.forget(known, kind);
+        let told = |error: LoadError| artifact.failed(NotCompiled::new(ErrorKind::Internal, error));
+        compiled()?.load(engine).map_err(told)
+    }
+}

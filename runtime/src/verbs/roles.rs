@@ -1,0 +1,97 @@
+//! What this program does when it is started again in a role.
+
+use std::io::Write as _;
+
+use crate::engine::Job;
+use crate::engine::Kind;
+use crate::engine::Report;
+use crate::engine::compile;
+use crate::platform::process;
+use crate::process::Call;
+use crate::process::Role;
+use crate::process::called;
+use crate::process::note_roles_are_served;
+
+/// The code of a process that was called in a role that it cannot take.
+const MISCALLED: u8 = 125;
+
+/// Serves the roles that Aril starts this program in. Call it first in `main`.
+///
+/// Wasm is compiled in a process of its own, with bounds on its memory and time: this program
+/// again, started with a mark. In such a process this function does that work and ends the
+/// process; in any other it returns at once.
+///
+/// ```no_run
+/// aril::roles();
+/// // The program goes on here.
+/// ```
+pub fn roles() {
+    note_roles_are_served();
+    match called() {
+        None => {}
+        Some(Ok(call)) => process::exit_now(serve(&call)),
+        Some(Err(error)) => {
+            let _unheard = writeln!(std::io::stderr(), "{error}");
+            process::exit_now(MISCALLED)
+        }
+    }
+}
+
+fn serve(call: &Call) -> u8 {
+    if let Err(error) = call.enter() {
+        let _unheard = write!(std::io::stderr(), "cannot enter the role: {error}");
+        return MISCALLED;
+    }
+    match call.role {
+        Role::Compiler => serve_compiler(&call.words),
+    }
+}
+
+/// The words that call a compiler.
+pub(super) fn compiler_words(job: &Job) -> Vec<String> {
+    vec![job.kind.word().to_owned(), job.digest.to_string()]
+}
+
+fn serve_compiler(words: &[String]) -> u8 {
+    let job = match words {
+        [kind, digest] => Kind::from_word(kind).zip(digest.parse().ok()),
+        _ => None,
+    };
+    let Some((kind, digest)) = job else { return MISCALLED };
+    // A compiler that panics has found a bug of the engine: what it read is refused, and its last
+    // words, which would be no report, are not heard.
+    std::panic::set_hook(Box::new(|_| {}));
+    let job = Job { digest, kind };
+    let compiled = std::panic::catch_unwind(|| compile(&job, std::io::stdin().lock(), RawOutput));
+    let report = compiled.unwrap_or_else(|_| Report::Invalid {
+        reason: "the compiler failed on it; please report this".to_owned(),
+    });
+    let Ok(report) = serde_json::to_vec(&report) else { return MISCALLED };
+    match std::io::stderr().write_all(&report) {
+        Ok(()) => 0,
+        Err(_) => MISCALLED,
+    }
+}
+
+/// Standard output without a buffer that looks for line ends in machine code.
+struct RawOutput;
+
+impl std::io::Write for RawOutput {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        crate::platform::stdio::write_output(false, bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Closes every descriptor that this process inherited beside the standard three.
+///
+/// Call it right after [`roles`], in a program that will be
+/// [occupied](crate::Runtime::occupy) by a guest: whoever started it may have left a file open
+/// that leads out of every grant. Where the system has no such call, nothing happens.
+pub fn close_inherited() {
+    process::close_inherited();
+}

@@ -1,0 +1,165 @@
+//! The runtime: what all sandboxes of a process have in common.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use wasmtime::Engine;
+
+use crate::engine::Cache;
+use crate::engine::Form;
+use crate::engine::Kind;
+use crate::engine::Pool;
+use crate::engine::running_engine;
+use crate::error::Error;
+use crate::limits::STACK_DEFAULT;
+use crate::units::Bytes;
+
+use super::launch::Ticker;
+
+/// Prepares wasm and runs it in sandboxes.
+///
+/// Cheap to clone: all clones are the same runtime.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What a runtime is made of.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) settings: RuntimeBuilder,
+    pub(super) cache: Cache,
+    /// The engines that are shared by sandboxes, made when the first one needs them.
+    engines: Mutex<HashMap<(Form, Kind), Engine>>,
+    pub(super) ticker: Mutex<Option<Ticker>>,
+    pub(super) alive: Arc<AtomicU32>,
+}
+
+/// The choices of a [`Runtime`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RuntimeBuilder {
+    pub(super) cache: PathBuf,
+    pub(super) program: Option<PathBuf>,
+    pub(super) sandboxes_max: u32,
+    pub(super) stack: Bytes,
+    pub(super) keep_resident: Bytes,
+    pub(super) compile_time_max: Duration,
+    pub(super) compile_memory_max: Bytes,
+}
+
+impl Runtime {
+    /// The choices of a runtime that keeps its artifacts in `cache`, a folder of this user's own.
+    pub fn builder(cache: impl Into<PathBuf>) -> RuntimeBuilder {
+        RuntimeBuilder {
+            cache: cache.into(),
+            program: None,
+            sandboxes_max: 1000,
+            stack: STACK_DEFAULT,
+            keep_resident: Bytes::kib(256),
+            compile_time_max: Duration::from_mins(5),
+            compile_memory_max: Bytes::mib(4096),
+        }
+    }
+
+    /// A runtime that keeps its artifacts in `cache`, with the default choices.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the folder cannot be made, or is not this user's alone.
+    pub fn open(cache: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::builder(cache).open()
+    }
+
+    /// The folder in which artifacts are kept.
+    pub fn cache(&self) -> &Path {
+        &self.inner.settings.cache
+    }
+
+    /// The engine that all sandboxes of this kind share.
+    pub(super) fn shared_engine(&self, form: Form, kind: Kind) -> wasmtime::Result<Engine> {
+        let mut engines = self.inner.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engines.get(&(form, kind)) {
+            return Ok(engine.clone());
+        }
+        let settings = &self.inner.settings;
+        let pool =
+            Pool { sandboxes: settings.sandboxes_max, keep_resident: settings.keep_resident };
+        let engine = running_engine(form, kind, settings.stack, Some(pool))?;
+        engines.insert((form, kind), engine.clone());
+        Ok(engine)
+    }
+
+    /// All engines that sandboxes share by now.
+    pub(super) fn shared_engines(&self) -> Vec<Engine> {
+        let engines = self.inner.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.values().cloned().collect()
+    }
+}
+
+impl RuntimeBuilder {
+    /// Uses this program to compile, rather than this process's own: an `aril` of the same
+    /// version, or a program that calls [`roles`](crate::roles).
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
+    /// Makes room for this many sandboxes at the same moment; 1000 by default. Room costs address
+    /// space: 4 GiB each.
+    pub fn sandboxes_max(mut self, count: u32) -> Self {
+        self.sandboxes_max = count.max(1);
+        self
+    }
+
+    /// Gives guests of this runtime that much stack; 1 MiB by default. A spec that asks for
+    /// another is refused.
+    pub fn stack(mut self, stack: Bytes) -> Self {
+        self.stack = stack;
+        self
+    }
+
+    /// Keeps that much memory of an ended sandbox resident, for the next one in its place; 256 KiB
+    /// by default. More makes short guests with large memories faster, and an idle runtime larger.
+    pub fn keep_resident(mut self, amount: Bytes) -> Self {
+        self.keep_resident = amount;
+        self
+    }
+
+    /// Bounds compiling in time; five minutes by default.
+    pub fn compile_time_max(mut self, limit: Duration) -> Self {
+        self.compile_time_max = limit;
+        self
+    }
+
+    /// Bounds compiling in memory; 4 GiB by default.
+    pub fn compile_memory_max(mut self, limit: Bytes) -> Self {
+        self.compile_memory_max = limit;
+        self
+    }
+
+    /// Opens the runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the folder for artifacts cannot be made, or is not this user's alone.
+    pub fn open(self) -> Result<Runtime, Error> {
+        let cache = Cache::open(&self.cache)
+            .map_err(|source| Error::Open { cache: self.cache.clone(), source: source.into() })?;
+        Ok(Runtime {
+            inner: Arc::new(Inner {
+                settings: self,
+                cache,
+                engines: Mutex::default(),
+                ticker: Mutex::default(),
+                alive: Arc::default(),
+            }),
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! How tests find programs, guests and folders, and run the real `aril`.
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+/// The longest that a run may take before the test fails: a hung guest is our commonest bug.
+const RUN_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The `aril` that was built beside this test.
+pub(crate) fn aril_path() -> PathBuf {
+    if let Some(path) = std::env::var_os("ARIL_BIN") {
+        return path.into();
+    }
+    let own = std::env::current_exe().unwrap();
+    let path = own.parent().and_then(Path::parent).unwrap().join("aril");
+    assert!(path.is_file(), "`{}` is missing: run `cargo build` first", path.display());
+    path
+}
+
+/// Whether what is missing on this machine is a failure, rather than a reason to skip.
+fn everything_is_required() -> bool {
+    std::env::var("ARIL_TEST_REQUIRE").is_ok_and(|value| value == "all")
+}
+
+/// Says aloud that a test was skipped, or fails where nothing may be.
+pub(crate) fn skip(reason: &str) {
+    assert!(!everything_is_required(), "required, and missing: {reason}");
+    println!("SKIPPED: {reason}");
+}
+
+/// A real program that `tests/setup` fetched or built; nothing, said aloud, where it is missing.
+pub(crate) fn guest(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("ARIL_GUESTS_DIR")
+        .map_or_else(|| root().join("target/guests"), PathBuf::from);
+    let path = folder.join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    skip(&format!("the guest `{name}` is not there; `tests/setup` makes it"));
+    None
+}
+
+/// A folder of a test's own, and the `aril` that runs in it.
+pub(crate) struct Bench {
+    folder: tempfile::TempDir,
+    cache: PathBuf,
+}
+
+impl Bench {
+    /// With an empty artifact cache of its own.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        Self { folder, cache }
+    }
+
+    /// With the cache that all tests share: compiling a language takes seconds.
+    pub(crate) fn with_shared_cache() -> Self {
+        let cache = root().join("target/test-cache");
+        Self { cache, ..Self::new() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// Writes a file into the folder, and returns its path.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The real `aril`, in this folder, with nothing of the caller's environment but PATH.
+    pub(crate) fn aril<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>) -> Run {
+        let mut command = Command::new(aril_path());
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("ARIL_CACHE_DIR", &self.cache)
+            .current_dir(self.path());
+        Run { command, input: Stdin::Closed }
+    }
+
+    /// `aril run ARGS...`.
+    pub(crate) fn run<I: Into<OsString>>(&self, args: impl IntoIterator<Item = I>) -> Run {
+        let args = std::iter::once("run".into()).chain(args.into_iter().map(Into::into));
+        self.aril(args.collect::<Vec<OsString>>())
+    }
+}
+
+/// What the program reads.
+enum Stdin {
+    Closed,
+    Bytes(Vec<u8>),
+    /// A pipe that nobody writes to, open until the program has ended.
+    Silent,
+}
+
+/// A program about to be run.
+pub(crate) struct Run {
+    pub(crate) command: Command,
+    input: Stdin,
+}
+
+impl Run {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Stdin::Bytes(bytes.into());
+        self
+    }
+
+    pub(crate) fn silent_input(mut self) -> Self {
+        self.input = Stdin::Silent;
+        self
+    }
+
+    /// Starts it, for a test that has something to do meanwhile.
+    pub(crate) fn start(mut self) -> Running {
+        let stdin =
+            if matches!(self.input, Stdin::Closed) { Stdio::null() } else { Stdio::piped() };
+        let mut child = self
+            .command
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take();
+        if let Stdin::Bytes(bytes) = self.input {
+            let mut pipe = pipe.take().unwrap();
+            // One that ends early does not read it all.
+            std::thread::spawn(move || pipe.write_all(&bytes));
+        }
+        let read = |mut from: Box<dyn std::io::Read + Send>| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                from.read_to_end(&mut bytes).unwrap();
+                bytes
+            })
+        };
+        let stdout = read(Box::new(child.stdout.take().unwrap()));
+        let stderr = read(Box::new(child.stderr.take().unwrap()));
+        Running { child, started: Instant::now(), stdout, stderr, _stdin: pipe }
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn outcome(self) -> Outcome {
+        self.start().outcome()
+    }
+}
+
+/// A program that runs.
+pub(crate) struct Running {
+    child: Child,
+    started: Instant,
+    stdout: std::thread::JoinHandle<Vec<u8>>,
+    stderr: std::thread::JoinHandle<Vec<u8>>,
+    _stdin: Option<std::process::ChildStdin>,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end, and fails where that takes too long.
+    pub(crate) fn outcome(mut self) -> Outcome {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if RUN_TIME_MAX < self.started.elapsed() {
+                self.child.kill().unwrap();
+                panic!("it did not end within {RUN_TIME_MAX:?}");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let elapsed = self.started.elapsed();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Outcome {
+            code: status.code(),
+            stdout: text(self.stdout.join().unwrap()),
+            stderr: text(self.stderr.join().unwrap()),
+            elapsed,
+        }
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Its code; nothing where a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) elapsed: Duration,
+}
+
+impl Outcome {
+    /// Fails, with all that was said, where the code is another.
+    #[track_caller]
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// Fails where standard error does not hold `text`.
+    #[track_caller]
+    pub(crate) fn expect_error(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "`{text}` is not in {self:#?}");
+        self
+    }
+
+    /// Fails where standard output is not `text`.
+    #[track_caller]
+    pub(crate) fn expect_output(self, text: &str) -> Self {
+        assert_eq!(self.stdout, text, "{self:#?}");
+        self
+    }
+}
