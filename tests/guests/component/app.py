@@ -1,0 +1,34 @@
+"""A WASI 0.2 command in Python.
+
+    component-py              says hello
+    component-py args ...     prints its arguments, one a line
+    component-py env          prints its environment
+    component-py cat PATH     prints a file
+    component-py fail         returns an error from `run`
+"""
+
+import os
+import sys
+
+from componentize_py_types import Err
+
+
+class Run:
+    def run(self) -> None:
+        command, rest = sys.argv[1:2], sys.argv[2:]
+        if not command:
+            print("hello from a component")
+        elif command == ["args"]:
+            print(*rest, sep="\n")
+        elif command == ["env"]:
+            for name, value in os.environ.items():
+                print(f"{name}={value}")
+        elif command == ["cat"] and len(rest) == 1:
+            try:
+                with open(rest[0]) as file:
+                    print(file.read(), end="")
+            except OSError as refusal:
+                print(f"{rest[0]}: {refusal.strerror}", file=sys.stderr)
+                raise Err(None) from None
+        else:
+            raise Err(None)
