@@ -81,12 +81,15 @@ impl Error {
                     | LimitError::Fixed { .. } => ErrorKind::InvalidInput,
                 },
                 LaunchError::Grant(grant) => match &**grant {
-                    GrantError::Open { .. } | GrantError::NotADirectory { .. } => ErrorKind::Denied,
+                    GrantError::Open { .. }
+                    | GrantError::NotADirectory { .. }
+                    | GrantError::HoldsCache { .. } => ErrorKind::Denied,
                     GrantError::GuestPath { .. }
                     | GrantError::Twice { .. }
                     | GrantError::WorkingDirectory { .. }
                     | GrantError::Text { .. } => ErrorKind::InvalidInput,
                 },
+                LaunchError::Isolation { .. } => ErrorKind::Denied,
                 LaunchError::Exhausted { .. } => ErrorKind::Exhausted,
                 LaunchError::Engine { .. } => ErrorKind::Internal,
             },

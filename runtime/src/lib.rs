@@ -41,6 +41,11 @@ mod sandbox;
 mod error;
 mod verbs;
 
+// For fuzz targets alone.
+#[cfg(fuzzing)]
+#[expect(missing_docs, reason = "nobody else can name it")]
+pub mod fuzz;
+
 pub use capabilities::Access;
 pub use capabilities::Denial;
 pub use capabilities::Directory;
@@ -63,6 +68,7 @@ pub use sandbox::Events;
 pub use sandbox::Exit;
 pub use sandbox::Frame;
 pub use sandbox::Invocation;
+pub use sandbox::Isolation;
 pub use sandbox::LaunchError;
 pub use sandbox::MemoryWall;
 pub use sandbox::Occupation;

@@ -44,6 +44,20 @@ const KEPT_MAX: usize = 16;
 /// The longest path that is kept, in bytes.
 const PATH_SIZE_MAX: usize = 1024;
 
+impl Denial {
+    /// What a guest was refused. Of an endless path, the beginning is kept.
+    pub(crate) fn new(path: &str, refusal: Refusal) -> Self {
+        Self { path: Self::shown(path).to_owned(), refusal }
+    }
+
+    /// As much of a guest's path as is kept: it may be as long as the guest has memory.
+    pub(crate) fn shown(path: &str) -> &str {
+        let end = path.len().min(PATH_SIZE_MAX);
+        let end = (0..=end).rev().find(|i| path.is_char_boundary(*i)).unwrap_or(0);
+        &path[..end]
+    }
+}
+
 /// The latest denials of one guest, and how many there were.
 #[derive(Debug, Default)]
 pub(crate) struct Denials {
@@ -58,12 +72,7 @@ struct Kept {
 
 impl Denials {
     /// Notes a denial. One that is kept already becomes the latest again.
-    pub(crate) fn note(&self, mut path: String, refusal: Refusal) {
-        if PATH_SIZE_MAX < path.len() {
-            let end = (0..=PATH_SIZE_MAX).rev().find(|i| path.is_char_boundary(*i)).unwrap_or(0);
-            path.truncate(end);
-        }
-        let denial = Denial { path, refusal };
+    pub(crate) fn note(&self, denial: Denial) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.count += 1;
         kept.latest.retain(|other| *other != denial);
@@ -93,9 +102,9 @@ mod tests {
     fn the_latest_denials_are_kept_and_all_are_counted() {
         let denials = Denials::default();
         for i in 0..20 {
-            denials.note(format!("/{i}"), Refusal::NotGranted);
+            denials.note(Denial::new(&format!("/{i}"), Refusal::NotGranted));
         }
-        denials.note("/10".to_owned(), Refusal::NotGranted);
+        denials.note(Denial::new("/10", Refusal::NotGranted));
         let latest = denials.latest();
         assert_eq!((denials.count(), latest.len()), (21, KEPT_MAX));
         assert_eq!(latest.last().map(|denial| denial.path.as_str()), Some("/10"));
@@ -103,8 +112,8 @@ mod tests {
 
     #[test]
     fn an_endless_path_is_cut_at_a_character() {
-        let denials = Denials::default();
-        denials.note("ä".repeat(5000), Refusal::Outside);
-        assert!(denials.latest()[0].path.len() <= PATH_SIZE_MAX);
+        let denial = Denial::new(&"aä".repeat(5000), Refusal::Outside);
+        assert_eq!(denial.path.len(), PATH_SIZE_MAX - 1);
+        assert!(denial.path.capacity() <= PATH_SIZE_MAX, "nothing of the rest is held");
     }
 }

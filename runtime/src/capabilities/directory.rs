@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use crate::platform::files;
 
@@ -29,6 +30,8 @@ pub struct Directory {
     // Invariant: `check_guest_path` accepted it.
     pub(super) guest: String,
     pub(super) access: Access,
+    /// A folder that was found to be beside this directory, and not in it or around it.
+    beside: Arc<OnceLock<PathBuf>>,
 }
 
 impl Directory {
@@ -56,7 +59,13 @@ impl Directory {
             Err(error) => return Err(failed(error)),
         }
         let handle = files::open_directory(host).map_err(failed)?;
-        Ok(Self { handle: Arc::new(handle), host: host.to_owned(), guest, access })
+        Ok(Self {
+            handle: Arc::new(handle),
+            host: host.to_owned(),
+            guest,
+            access,
+            beside: Arc::default(),
+        })
     }
 
     /// The path under which the guest sees it.
@@ -67,6 +76,24 @@ impl Directory {
     /// What the guest may do with it.
     pub fn access(&self) -> Access {
         self.access
+    }
+
+    /// Refuses a directory that a guest may write to and that `folder` is in, or that is in it.
+    pub(crate) fn check_beside(&self, folder: &Path) -> Result<(), GrantError> {
+        // Looking takes a dozen calls, and what is held by handle does not change.
+        if self.access == Access::ReadOnly || self.beside.get().is_some_and(|known| known == folder)
+        {
+            return Ok(());
+        }
+        match files::are_nested(&self.handle, &self.host, folder) {
+            Ok(false) => {
+                // Where another runtime was first, this one looks each time.
+                let _first = self.beside.set(folder.to_owned());
+                Ok(())
+            }
+            Ok(true) => Err(GrantError::HoldsCache { host: self.host.clone() }),
+            Err(source) => Err(GrantError::Open { host: self.host.clone(), source }),
+        }
     }
 
     /// The path that was opened. It may lead elsewhere by now.
@@ -103,6 +130,16 @@ pub enum GrantError {
         guest: String,
         /// Why.
         reason: &'static str,
+    },
+    /// Whoever can write there can write machine code.
+    #[error(
+        "`{}` holds the folder for machine code, or is in it: a guest that can write there decides \
+         what runs outside of every sandbox; grant it read-only, or keep machine code elsewhere",
+        host.display()
+    )]
+    HoldsCache {
+        /// The host's path.
+        host: PathBuf,
     },
     /// Two grants want the same path.
     #[error("`{guest}` is granted twice")]

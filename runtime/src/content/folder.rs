@@ -79,17 +79,31 @@ impl Folder {
         (content.len() <= limit).then_some(content)
     }
 
-    /// A new file that nobody looks for, and its path.
+    /// A new file that nobody looks for, and its path. It is locked as long as somebody writes it.
     pub(crate) fn draft(&self) -> Result<(File, PathBuf), FolderError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         loop {
             let count = COUNT.fetch_add(1, Relaxed);
             let path = self.path_of(&format!("{DRAFT_PREFIX}{}-{count}", std::process::id()));
-            match files::create_own(&path) {
+            match files::create_own(&path).and_then(|file| files::lock(&file).map(|()| file)) {
+                // Somebody who clears may have come between, and taken it for an abandoned one.
+                Ok(_) if !path.exists() => {}
                 Ok(file) => return Ok((file, path)),
                 // Left behind by a process of the same number that is no more.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => return Err(FolderError::Write { path, source }),
+            }
+        }
+    }
+
+    /// Removes the drafts of those who ended in the middle of them.
+    pub(crate) fn remove_abandoned(&self) {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let drafts = entries.filter(|e| e.file_name().to_string_lossy().starts_with(DRAFT_PREFIX));
+        for path in drafts.map(|entry| entry.path()) {
+            let abandoned = files::open_own(&path).is_ok_and(|file| file.try_lock().is_ok());
+            if abandoned {
+                let _absent = fs::remove_file(&path);
             }
         }
     }
@@ -149,6 +163,17 @@ mod tests {
         assert_eq!(folder.read_small("name", 7).as_deref(), Some(&b"one two"[..]));
         assert_eq!(folder.read_small("name", 6), None, "larger than the limit");
         assert_eq!(folder.names(), ["name"]);
+    }
+
+    #[test]
+    fn an_abandoned_draft_is_removed_and_one_that_is_written_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = Folder::open(dir.path()).expect("a folder");
+        let (abandoned, abandoned_path) = folder.draft().expect("a draft");
+        let (_written, written_path) = folder.draft().expect("another");
+        drop(abandoned);
+        folder.remove_abandoned();
+        assert_eq!((abandoned_path.exists(), written_path.exists()), (false, true));
     }
 
     #[cfg(all(unix, not(aril_portable)))]

@@ -76,9 +76,9 @@ impl Cache {
         self.index.form(&digest).map(|form| Known { digest, form })
     }
 
-    /// Remembers which file holds what.
-    pub(crate) fn remember_file(&self, identity: &Identity, known: &Known) {
-        self.index.remember_file(identity, known, SystemTime::now());
+    /// Remembers which file holds what, where its identity was taken at `taken_at`.
+    pub(crate) fn remember_file(&self, identity: &Identity, known: &Known, taken_at: SystemTime) {
+        self.index.remember_file(identity, known, taken_at);
     }
 
     /// The artifact of this wasm for this kind, if there is one that can be trusted.
@@ -101,6 +101,9 @@ impl Cache {
 
     /// A file to compile into. It is nobody's artifact until it is kept.
     pub(crate) fn draft(&self) -> Result<Draft, CacheError> {
+        // Compiling is rare and slow: the time to look after those who were killed at it.
+        self.artifacts.remove_abandoned();
+        self.index.remove_abandoned();
         let (file, path) = self.artifacts.draft()?;
         Ok(Draft { file, path })
     }

@@ -46,6 +46,10 @@ pub(crate) fn running_engine(
     stack: Bytes,
     pool: Option<Pool>,
 ) -> wasmtime::Result<Engine> {
+    // A guest's end reaches us as an error of the engine's. With RUST_BACKTRACE set, each would
+    // walk the host's stack, which takes a static program five milliseconds and tells nobody
+    // anything.
+    wasmtime::error::disable_backtrace();
     let mut config = settings(form, kind);
     config.enable_compiler(false);
     let stack = stack.get();

@@ -42,8 +42,7 @@ impl Index {
     /// What is known of the file with this identity.
     pub(super) fn file(&self, identity: &Identity) -> Option<Known> {
         let entry = self.folder.read_small(&name(identity), ENTRY_SIZE_MAX)?;
-        let (digest, form) = std::str::from_utf8(&entry).ok()?.trim_end().split_once('\n')?;
-        Some(Known { digest: digest.parse().ok()?, form: form.parse().ok()? })
+        read_entry(std::str::from_utf8(&entry).ok()?)
     }
 
     /// The form of the wasm with this digest.
@@ -61,10 +60,11 @@ impl Index {
     }
 
     /// Remembers what the file with this identity holds, where the identity can be trusted: it was
-    /// taken before the file was read, and the file had not changed for a while then.
-    pub(super) fn remember_file(&self, identity: &Identity, known: &Known, now: SystemTime) {
-        let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else { return };
-        let settled_ns = i128::try_from(now.saturating_sub(SETTLED).as_nanos()).unwrap_or(0);
+    /// taken at `taken_at`, before the file was read, and the file had not changed for a while
+    /// then. One that had changed a moment before could change again unseen while it was read.
+    pub(super) fn remember_file(&self, identity: &Identity, known: &Known, taken_at: SystemTime) {
+        let Ok(taken_at) = taken_at.duration_since(SystemTime::UNIX_EPOCH) else { return };
+        let settled_ns = i128::try_from(taken_at.saturating_sub(SETTLED).as_nanos()).unwrap_or(0);
         if settled_ns <= identity.modified_ns.max(identity.changed_ns) {
             return;
         }
@@ -73,11 +73,22 @@ impl Index {
         let _forgotten = self.folder.write(&name(identity), &[entry.as_bytes()]);
     }
 
+    /// Removes what was left by those who ended in the middle of writing.
+    pub(super) fn remove_abandoned(&self) {
+        self.folder.remove_abandoned();
+    }
+
     fn make_room(&self) {
         if ENTRIES_MAX < self.folder.names().len() {
             self.folder.clear();
         }
     }
+}
+
+/// Reads an entry: a digest and a form, a line each.
+pub(crate) fn read_entry(text: &str) -> Option<Known> {
+    let (digest, form) = text.trim_end().split_once('\n')?;
+    Some(Known { digest: digest.parse().ok()?, form: form.parse().ok()? })
 }
 
 fn name(identity: &Identity) -> String {

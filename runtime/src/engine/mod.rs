@@ -17,6 +17,8 @@ pub(crate) use compiler::compile;
 pub(crate) use config::Pool;
 pub(crate) use config::running_engine;
 pub(crate) use index::Known;
+#[cfg(fuzzing)]
+pub(crate) use index::read_entry;
 pub(crate) use kind::Form;
 pub(crate) use kind::Kind;
 

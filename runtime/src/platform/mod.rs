@@ -38,5 +38,9 @@ pub(crate) enum Ask {
     /// From the keyboard: end now. Holds the signal's number.
     Now(i32),
     /// A polite request: end soon. Holds the signal's number.
+    #[cfg_attr(
+        any(not(target_os = "linux"), aril_portable),
+        expect(dead_code, reason = "other systems do not tell requests apart")
+    )]
     Soon(i32),
 }

@@ -19,6 +19,9 @@ use super::role::Call;
 /// The longest report that is read from a child. What it says is a claim, and bounded.
 const REPORT_SIZE_MAX: u64 = 64 << 10;
 
+/// How often one who has reported is looked after, until it has ended.
+const LEAVING: Duration = Duration::from_micros(200);
+
 /// What can go wrong with a child, beside what it reports.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChildError {
@@ -76,8 +79,19 @@ pub(crate) fn run(
             }
         }
     };
-    let status =
-        child.wait().map_err(|source| ChildError::Start { program: program.to_owned(), source })?;
+    let status = loop {
+        let ended = child.try_wait();
+        match ended.map_err(|source| ChildError::Start { program: program.to_owned(), source })? {
+            Some(status) => break status,
+            None if started.elapsed() < limit => std::thread::sleep(LEAVING),
+            // It has said all, and does not leave.
+            None => {
+                let _ended = child.kill();
+                let _status = child.wait();
+                return Err(ChildError::TooLong { limit });
+            }
+        }
+    };
     match process::ending_signal(status) {
         Some(signal) => Err(ChildError::Signal { signal }),
         None if report.is_empty() => Err(ChildError::NoReport { status: status.to_string() }),

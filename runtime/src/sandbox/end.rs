@@ -31,7 +31,11 @@ pub(super) fn exit_of(error: &wasmtime::Error, vitals: &Vitals) -> Exit {
         return Exit::Output;
     }
     let Some(trap) = error.downcast_ref::<wasmtime::Trap>() else {
-        let message = bounded(format!("{:#}", error.root_cause()));
+        let heap_is_full = error.downcast_ref::<wasmtime::GcHeapOutOfMemory<()>>().is_some();
+        if heap_is_full && vitals.meter.last_refusal().is_some() {
+            return Exit::OutOfMemory(MemoryWall::Meter);
+        }
+        let message = printable(&bounded(format!("{:#}", error.root_cause())));
         return Exit::Trapped(Trap {
             kind: TrapKind::HostRefused,
             message,
@@ -86,9 +90,30 @@ fn frames(error: &wasmtime::Error) -> Vec<Frame> {
     backtrace.frames().iter().take(FRAMES_MAX).map(frame).collect()
 }
 
+/// A text with a stranger's words in it, as it can be shown: what would move a terminal's cursor,
+/// begin a line or turn the direction of reading is written out.
+pub(crate) fn printable(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || turns(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
+}
+
 fn bounded(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(MESSAGE_SIZE_MAX) {
         text.truncate(end);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_cannot_write_to_a_terminal() {
+        assert_eq!(printable("a\x1b[2J\nb\u{9b}\u{202e}ä"), "a\\u{1b}[2J\\u{a}b\\u{9b}\\u{202e}ä");
+    }
 }

@@ -14,6 +14,7 @@ use crate::limits::Amounts;
 use crate::limits::LimitError;
 
 use super::end::exit_of;
+use super::end::printable;
 use super::exit::Exit;
 use super::invoke;
 use super::linking::Linked;
@@ -49,6 +50,12 @@ pub enum LaunchError {
     /// A grant cannot be made.
     #[error(transparent)]
     Grant(Arc<GrantError>),
+    /// It cannot be run where the spec says.
+    #[error("it cannot be run there: {reason}")]
+    Isolation {
+        /// What is missing, and what to do.
+        reason: String,
+    },
     /// The host has no room for another guest.
     #[error("there is no room for another sandbox: {reason}")]
     Exhausted {
@@ -66,7 +73,7 @@ pub enum LaunchError {
 impl LaunchError {
     #[expect(clippy::needless_pass_by_value, reason = "used as the argument of `map_err`")]
     pub(super) fn engine(error: wasmtime::Error) -> Self {
-        Self::Engine { reason: format!("{error:#}") }
+        Self::Engine { reason: printable(&format!("{error:#}")) }
     }
 }
 
@@ -149,7 +156,7 @@ impl Ready {
     /// # Errors
     ///
     /// Fails where the host, and not the guest, is what failed.
-    pub(super) async fn run(mut self, vitals: &Vitals) -> Result<Ended, LaunchError> {
+    pub(super) async fn run(&mut self, vitals: &Vitals) -> Result<Ended, LaunchError> {
         let result = self.run_inner(vitals).await;
         if let Some(fuel) = self.fuel {
             vitals.note_fuel(fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)));
@@ -255,7 +262,9 @@ fn start_failure(error: &wasmtime::Error, vitals: &Vitals) -> Result<Exit, Launc
     }
     let guest_ran = error.downcast_ref::<wasmtime::Trap>().is_some()
         || error.downcast_ref::<I32Exit>().is_some()
-        || error.downcast_ref::<super::vitals::Ordered>().is_some();
+        || error.downcast_ref::<super::vitals::Ordered>().is_some()
+        // The host ended it while code of its own ran: `start`, or what a component begins with.
+        || error.downcast_ref::<wasmtime::WasmBacktrace>().is_some();
     if guest_ran {
         return Ok(exit_of(error, vitals));
     }
@@ -273,5 +282,5 @@ fn start_failure(error: &wasmtime::Error, vitals: &Vitals) -> Result<Exit, Launc
         });
         return Err(LaunchError::Exhausted { reason: format!("{text}{ceiling}") });
     }
-    Ok(Exit::Denied(text))
+    Ok(Exit::Denied(printable(&text)))
 }

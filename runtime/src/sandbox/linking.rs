@@ -18,10 +18,12 @@ use wasmtime_wasi::p2::bindings::filesystem::types as fs2;
 use wasmtime_wasi::p3::bindings::filesystem::preopens as preopens3;
 use wasmtime_wasi::p3::bindings::filesystem::types as fs3;
 
+use crate::capabilities::Denial;
 use crate::capabilities::Refusal;
 use crate::engine::Code;
 use crate::engine::Form;
 
+use super::end::printable;
 use super::guest::LaunchError;
 use super::state::Answer;
 use super::state::State;
@@ -110,13 +112,14 @@ impl Loaded {
     ) -> LaunchError {
         let types = component.component_type();
         let names = types.imports(&self.engine).map(|(name, _)| name);
-        let unknown: Vec<&str> = names.filter(|name| !is_provided(name)).take(5).collect();
+        let unknown = names.filter(|name| !is_provided(name)).take(5).map(printable);
+        let unknown: Vec<String> = unknown.collect();
         let reason = if unknown.iter().any(|name| name.starts_with("wasi:http/")) {
             "it imports `wasi:http`, which comes with `-p`: serving and sending HTTP is not built \
              yet"
             .to_owned()
         } else if unknown.is_empty() {
-            format!("{error:#}")
+            printable(&format!("{error:#}"))
         } else {
             format!(
                 "it imports `{}`, which nobody provides; `--trap-unknown-imports` lets it start",
@@ -126,18 +129,18 @@ impl Loaded {
         LaunchError::NotRunnable { reason }
     }
 
-    /// The functions that the guest exports, for a sentence.
+    /// The functions that the guest exports, as they can be shown in a sentence.
     pub(super) fn exported_functions(&self) -> Vec<String> {
         match &self.code {
             Code::Module(module) => module
                 .exports()
                 .filter(|export| matches!(export.ty(), ExternType::Func(_)))
-                .map(|export| export.name().to_owned())
+                .map(|export| printable(export.name()))
                 .collect(),
             Code::Component(component) => component
                 .component_type()
                 .exports(&self.engine)
-                .map(|(name, _)| name.to_owned())
+                .map(|(name, _)| printable(name))
                 .collect(),
         }
     }
@@ -146,7 +149,8 @@ impl Loaded {
     pub(super) fn check_start(&self) -> Result<(), LaunchError> {
         let runnable = match &self.code {
             Code::Module(module) => {
-                matches!(module.get_export("_start"), Some(ExternType::Func(_)))
+                matches!(module.get_export("_start"), Some(ExternType::Func(ty))
+                    if ty.params().len() + ty.results().len() == 0)
             }
             Code::Component(component) => {
                 component.component_type().exports(&self.engine).any(|(name, item)| {
@@ -181,10 +185,10 @@ fn missing(error: &wasmtime::Error) -> LaunchError {
         Some(unknown) => format!(
             "it imports `{}` from `{}`, which nobody provides; `--trap-unknown-imports` lets it \
              start",
-            unknown.name(),
-            unknown.module()
+            printable(unknown.name()),
+            printable(unknown.module())
         ),
-        None => format!("{error:#}"),
+        None => printable(&format!("{error:#}")),
     };
     LaunchError::NotRunnable { reason }
 }
@@ -374,7 +378,7 @@ impl State {
         if self.vitals.open_file() {
             return None;
         }
-        self.vitals.note_denial(path.to_owned(), Refusal::TooManyFiles);
+        self.vitals.note_denial(Denial::new(path, Refusal::TooManyFiles));
         Some(TooManyFiles)
     }
 

@@ -27,9 +27,11 @@ pub use guest::LaunchError;
 pub use record::Record;
 pub use shared::Sandbox;
 pub use spec::Invocation;
+pub use spec::Isolation;
 pub use spec::SandboxSpec;
 pub use stats::Stats;
 
 pub(crate) use alone::occupy;
+pub(crate) use end::printable;
 pub(crate) use linking::Loaded;
 pub(crate) use shared::launch;

@@ -1,5 +1,6 @@
 //! WASI preview 1: the engine's implementation, with our counts, limits and ends around it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wasmtime_wasi::I32Exit;
@@ -12,6 +13,7 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::GuestMemory;
 use wiggle::GuestPtr;
 
+use crate::capabilities::Denial;
 use crate::capabilities::InEnd;
 use crate::capabilities::OutEnd;
 use crate::capabilities::Preopen;
@@ -47,6 +49,9 @@ pub(super) struct Preview1 {
     intact: [bool; 3],
     /// What the descriptors from 3 on are, as long as they are that.
     preopens: Vec<Option<Preopen>>,
+    /// The descriptors that were there from the start, under their numbers of now: they do not
+    /// count as open files.
+    given: BTreeSet<u32>,
 }
 
 impl Preview1 {
@@ -57,8 +62,10 @@ impl Preview1 {
         preopens: Vec<Preopen>,
     ) -> Self {
         inner.ctx().table.set_max_capacity(RESOURCES_MAX);
+        let given = (0..FIRST_PREOPEN).chain((FIRST_PREOPEN..).take(preopens.len())).collect();
         Self {
             inner,
+            given,
             vitals,
             stdin: streams.stdin,
             outputs: [streams.stdout, streams.stderr],
@@ -107,9 +114,9 @@ impl Preview1 {
                     answer == Answer::NotPermitted || base.is_some_and(|base| base.empty);
                 if possible
                     && let Ok(path) = memory.as_cow_str(path)
-                    && let Some((path, refusal)) = refusal(base, &path, write, answer)
+                    && let Some(denial) = refusal(base, &path, write, answer)
                 {
-                    self.vitals.note_denial(path, refusal);
+                    self.vitals.note_denial(denial);
                 }
                 Err(errno.into())
             }
@@ -144,6 +151,11 @@ impl Preview1 {
                     continue;
                 }
                 None => {}
+                // A large buffer is written as it lies, and not copied: a short write again.
+                Some(first) if GATHER_SIZE < first.len() as usize + bytes.len() as usize => {
+                    single = Some(first);
+                    break;
+                }
                 Some(first) => gathered.extend_from_slice(&memory.as_cow(first)?),
             }
             if GATHER_SIZE < gathered.len() + bytes.len() as usize {
@@ -288,8 +300,8 @@ impl WasiSnapshotPreview1 for Preview1 {
         fdflags: types::Fdflags,
     ) -> Result<types::Fd, Error> {
         if !self.vitals.open_file() {
-            let path = memory.as_cow_str(path)?.into_owned();
-            self.vitals.note_denial(path, Refusal::TooManyFiles);
+            let denial = Denial::new(&memory.as_cow_str(path)?, Refusal::TooManyFiles);
+            self.vitals.note_denial(denial);
             return Err(Errno::Mfile.into());
         }
         let write = oflags.intersects(types::Oflags::CREAT | types::Oflags::TRUNC)
@@ -303,9 +315,8 @@ impl WasiSnapshotPreview1 for Preview1 {
     }
 
     async fn fd_close(&mut self, memory: &mut GuestMemory<'_>, fd: types::Fd) -> Result<(), Error> {
-        let opened = self.preopen(fd).is_none() && FIRST_PREOPEN <= u32::from(fd);
         self.inner.fd_close(memory, fd).await?;
-        if opened {
+        if !self.given.remove(&fd.into()) {
             self.vitals.close_file();
         }
         self.forget(fd);
@@ -318,11 +329,13 @@ impl WasiSnapshotPreview1 for Preview1 {
         from: types::Fd,
         to: types::Fd,
     ) -> Result<(), Error> {
-        let replaced = self.preopen(to).is_none() && FIRST_PREOPEN <= u32::from(to);
         self.inner.fd_renumber(memory, from, to).await?;
         if u32::from(from) != u32::from(to) {
-            if replaced {
+            if !self.given.remove(&to.into()) {
                 self.vitals.close_file();
+            }
+            if self.given.remove(&from.into()) {
+                self.given.insert(to.into());
             }
             self.forget(from);
             self.forget(to);

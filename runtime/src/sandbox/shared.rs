@@ -93,7 +93,9 @@ pub(crate) fn launch(
         ends: Mutex::new(ends),
         captured,
     };
+    let told = Told(Arc::clone(&outcome));
     tokio::spawn(async move {
+        let told = told;
         let result = run(ready, &vitals).await;
         let record = result.map(|Ended { exit, results }| {
             vitals.note_end(&exit);
@@ -101,13 +103,25 @@ pub(crate) fn launch(
         });
         drop(lease);
         // Only this task sets it.
-        let _first = outcome.set(record);
+        let _first = told.0.set(record);
     });
     Ok(sandbox)
 }
 
+/// Sees to it that those who wait for a guest are told, also where its task panics, or goes with
+/// the tokio runtime that it was on.
+struct Told(Arc<SetOnce<Result<Record, LaunchError>>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let reason = "the guest's task ended before the guest did".to_owned();
+        // Where it was set, it stays as it is.
+        let _told = self.0.set(Err(LaunchError::Engine { reason }));
+    }
+}
+
 /// Runs the guest, or ends it when its end is due.
-async fn run(ready: Ready, vitals: &Arc<Vitals>) -> Result<Ended, LaunchError> {
+async fn run(mut ready: Ready, vitals: &Arc<Vitals>) -> Result<Ended, LaunchError> {
     let guest = Charged { run: Box::pin(ready.run(vitals)), vitals };
     tokio::select! {
         // A guest that never waits must not keep its end waiting.

@@ -9,6 +9,19 @@ use crate::capabilities::check_guest_path;
 use crate::capabilities::check_variable;
 use crate::limits::Limits;
 
+/// Where a guest runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// In this process, beside others: the wall is the engine's. Dense and quick; for many guests
+    /// of a service.
+    #[default]
+    Shared,
+    /// In a process of its own. [`Runtime::occupy`](crate::Runtime::occupy) gives a guest this
+    /// process; launching one beside it is not built yet, and refused.
+    Process,
+}
+
 /// A function to call instead of the guest's own start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
@@ -31,6 +44,7 @@ pub struct SandboxSpec {
     pub(crate) capabilities: Capabilities,
     pub(crate) invocation: Option<Invocation>,
     pub(crate) trap_unknown_imports: bool,
+    pub(crate) isolation: Isolation,
 }
 
 impl SandboxSpec {
@@ -42,6 +56,7 @@ impl SandboxSpec {
             capabilities,
             invocation: None,
             trap_unknown_imports: false,
+            isolation: Isolation::default(),
         }
     }
 
@@ -125,6 +140,12 @@ impl SandboxSpec {
     /// Lets a guest start that imports what nobody provides: it traps when it uses it.
     pub fn trap_unknown_imports(mut self) -> Self {
         self.trap_unknown_imports = true;
+        self
+    }
+
+    /// Sets where the guest runs; [`Isolation::Shared`] if nobody says otherwise.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
         self
     }
 

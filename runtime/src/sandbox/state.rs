@@ -11,6 +11,7 @@ use wasmtime_wasi::WasiCtxView;
 use wasmtime_wasi::WasiView;
 
 use crate::capabilities::Access;
+use crate::capabilities::Denial;
 use crate::capabilities::Preopen;
 use crate::capabilities::Refusal;
 use crate::limits::Amounts;
@@ -84,8 +85,8 @@ impl State {
     pub(super) fn note_answer(&mut self, base: u32, path: &str, write: bool, answer: Answer) {
         let guest = self.component();
         let base = guest.known.get(&base).map(|i| &guest.preopens[*i]);
-        if let Some((path, refusal)) = refusal(base, path, write, answer) {
-            self.vitals.note_denial(path, refusal);
+        if let Some(denial) = refusal(base, path, write, answer) {
+            self.vitals.note_denial(denial);
         }
     }
 }
@@ -125,7 +126,7 @@ pub(super) enum Answer {
     Other,
 }
 
-/// The path and the refusal, if a call that failed with `answer` was refused one.
+/// What was refused, if a call that failed with `answer` was.
 ///
 /// `base` is the grant that the call started from, where it is known; `path` is relative to it.
 pub(super) fn refusal(
@@ -133,11 +134,7 @@ pub(super) fn refusal(
     path: &str,
     write: bool,
     answer: Answer,
-) -> Option<(String, Refusal)> {
-    let full = match base {
-        Some(base) => format!("{}/{path}", base.place.trim_end_matches('/')),
-        None => path.to_owned(),
-    };
+) -> Option<Denial> {
     let refusal = match (base, answer) {
         (_, Answer::Other) => return None,
         (Some(base), _) if base.empty => Refusal::NotGranted,
@@ -148,7 +145,13 @@ pub(super) fn refusal(
         }
         (_, Answer::NotPermitted) => Refusal::Outside,
     };
-    Some((full, refusal))
+    let shown = Denial::shown(path);
+    Some(match base {
+        Some(base) => {
+            Denial::new(&format!("{}/{shown}", base.place.trim_end_matches('/')), refusal)
+        }
+        None => Denial::new(shown, refusal),
+    })
 }
 
 /// Whether a path leads above where it starts.

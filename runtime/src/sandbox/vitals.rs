@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 
 use crate::capabilities::Denial;
 use crate::capabilities::Denials;
-use crate::capabilities::Refusal;
 use crate::limits::Amounts;
 use crate::limits::Bucket;
 use crate::limits::Flow;
@@ -126,9 +125,9 @@ impl Vitals {
         self.fuel.store(used, Relaxed);
     }
 
-    pub(super) fn note_denial(&self, path: String, refusal: Refusal) {
-        self.events.note(Event::Denied(Denial { path: path.clone(), refusal }));
-        self.denials.note(path, refusal);
+    pub(super) fn note_denial(&self, denial: Denial) {
+        self.events.note(Event::Denied(denial.clone()));
+        self.denials.note(denial);
     }
 
     pub(super) fn note_end(&self, exit: &Exit) {

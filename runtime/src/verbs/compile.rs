@@ -16,6 +16,7 @@ use crate::error::ErrorKind;
 use crate::process;
 use crate::process::Call;
 use crate::process::Role;
+use crate::sandbox::printable;
 
 use super::roles::compiler_words;
 use super::runtime::Runtime;
@@ -109,7 +110,10 @@ impl Runtime {
         )?;
         let report = serde_json::from_slice(&report).map_err(|_| {
             let said: String = String::from_utf8_lossy(&report).chars().take(300).collect();
-            NotCompiled::new(ErrorKind::Internal, format!("the compiler said: {said}"))
+            NotCompiled::new(
+                ErrorKind::Internal,
+                format!("the compiler said: {}", printable(&said)),
+            )
         })?;
         match report {
             Report::Compiled { form } => form.parse().map_err(|()| {
@@ -119,7 +123,11 @@ impl Runtime {
                 ErrorKind::Unavailable,
                 "it changed while it was read; try again",
             )),
-            Report::Invalid { reason } => Err(NotCompiled::new(ErrorKind::NotRunnable, reason)),
+            Report::Invalid { reason } => {
+                // It quotes the wasm, in lines.
+                let reason = reason.lines().map(printable).collect::<Vec<_>>().join("\n");
+                Err(NotCompiled::new(ErrorKind::NotRunnable, reason))
+            }
             Report::Unwritten { reason } => Err(NotCompiled::new(
                 ErrorKind::Unavailable,
                 format!(

@@ -5,6 +5,8 @@ use crate::limits::Rung;
 use crate::limits::Watch;
 use crate::platform::machine;
 
+use super::room::MAPPINGS_EACH;
+use super::room::MAPPINGS_SPARE;
 use super::runtime::Runtime;
 
 /// How something stands on this host.
@@ -77,10 +79,6 @@ impl Runtime {
         findings
     }
 }
-
-/// Mappings of one sandbox, and those left for the rest; as `launch` counts them.
-const MAPPINGS_EACH: u64 = 6;
-const MAPPINGS_SPARE: u64 = 256;
 
 /// Each limit: how it is held when it is asked for, and what it is by default.
 fn limits() -> Vec<Finding> {

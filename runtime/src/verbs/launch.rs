@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::limits::Limit;
-use crate::platform::machine;
 use crate::sandbox;
+use crate::sandbox::Isolation;
 use crate::sandbox::LaunchError;
 use crate::sandbox::Loaded;
 use crate::sandbox::Sandbox;
@@ -23,9 +23,6 @@ use super::runtime::Runtime;
 /// How often guests are interrupted. It bounds how late a limit on time is held, and how long one
 /// guest keeps a thread from the others.
 const TICK: Duration = Duration::from_millis(1);
-
-/// Mappings of this process that one sandbox takes: its memory, guards, stack and tables.
-const MAPPINGS_EACH: u64 = 6;
 
 /// Advances the epochs of the shared engines while sandboxes are alive, and sleeps otherwise.
 #[derive(Debug)]
@@ -53,6 +50,14 @@ impl Runtime {
     /// [`Exit`](crate::Exit), not an error.
     pub async fn launch(&self, artifact: &Artifact, spec: SandboxSpec) -> Result<Sandbox, Error> {
         let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
+        if spec.isolation == Isolation::Process {
+            return Err(failed(LaunchError::Isolation {
+                reason:
+                    "a process of its own beside this one is not built yet; run `aril run`, or \
+                         launch it as `Isolation::Shared`"
+                        .to_owned(),
+            }));
+        }
         if let Limit::Of(stack) = spec.limits.stack
             && stack != self.inner.settings.stack
         {
@@ -65,16 +70,23 @@ impl Runtime {
                 ),
             })));
         }
+        self.check_grants(&spec).map_err(failed)?;
         let kind = Kind { epochs: true, fuel: spec.limits.fuel.is_asked() };
         let loaded = match artifact.loaded(kind) {
             Some(loaded) => loaded,
             None => self.load_aside(artifact, kind).await?,
         };
-        self.check_room().map_err(failed)?;
+        self.inner.room.check(self.alive()).map_err(failed)?;
         self.inner.alive.fetch_add(1, Relaxed);
         let alive = Alive(Arc::clone(&self.inner.alive));
         self.tick();
         sandbox::launch(&loaded, &spec, self.inner.cache.empty(), Box::new(alive)).map_err(failed)
+    }
+
+    /// Refuses grants that would let a guest write machine code.
+    pub(super) fn check_grants(&self, spec: &SandboxSpec) -> Result<(), LaunchError> {
+        let mut directories = spec.capabilities.directories.iter();
+        Ok(directories.try_for_each(|directory| directory.check_beside(self.cache()))?)
     }
 
     /// Loads machine code for sandboxes that share this process, where that may take a while.
@@ -93,28 +105,6 @@ impl Runtime {
     /// How many sandboxes of this runtime are alive.
     pub fn alive(&self) -> u32 {
         self.inner.alive.load(Relaxed)
-    }
-
-    /// Refuses one sandbox more than the host has mappings for: the engine would find out in the
-    /// middle of it.
-    fn check_room(&self) -> Result<(), LaunchError> {
-        let Some(max) = machine::mappings_max() else { return Ok(()) };
-        let expected = (u64::from(self.alive()) + 1) * MAPPINGS_EACH;
-        // Counting reads a long list; it is worth that only when it becomes tight.
-        if expected < max / 2 {
-            return Ok(());
-        }
-        let used = machine::mappings_in_use().unwrap_or(expected);
-        if used + MAPPINGS_EACH + MAPPINGS_SPARE <= max {
-            return Ok(());
-        }
-        Err(LaunchError::Exhausted {
-            reason: format!(
-                "this process has {used} of the {max} mappings that `vm.max_map_count` allows, \
-                 with {} sandboxes alive; raise it with `sysctl vm.max_map_count`",
-                self.alive()
-            ),
-        })
     }
 
     /// Sees to it that somebody advances the epochs.
@@ -144,9 +134,6 @@ impl Runtime {
         *ticker = thread.ok().map(|thread| Ticker { thread });
     }
 }
-
-/// Mappings that are left for the rest of the process: threads, allocators, files.
-const MAPPINGS_SPARE: u64 = 256;
 
 /// How often an idle ticker looks whether its runtime is still there.
 const IDLE: Duration = Duration::from_secs(1);

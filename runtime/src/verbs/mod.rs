@@ -6,6 +6,7 @@ mod launch;
 mod occupy;
 mod prepare;
 mod roles;
+mod room;
 mod runtime;
 
 pub use doctor::Finding;

@@ -44,6 +44,7 @@ impl Runtime {
         let stack = spec.limits.stack.or(Some(STACK_DEFAULT)).unwrap_or(STACK_DEFAULT);
         // An impossible amount is refused before it reaches the engine.
         spec.limits.amounts(false).map_err(|error| failed(error.into()))?;
+        self.check_grants(spec).map_err(failed)?;
         let form = artifact.inner.known.form;
         let loaded = self.load(artifact, kind, || running_engine(form, kind, stack, None))?;
         sandbox::occupy(&loaded, spec, self.inner.cache.empty(), occupation, Box::new(report))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::engine::Code;
@@ -56,6 +57,8 @@ pub(super) struct ArtifactInner {
     /// The wasm itself, held open: another kind of machine code may be needed.
     file: File,
     pub(super) known: Known,
+    /// The machine code that was found, until it is loaded.
+    found: Mutex<Option<(Kind, Verified)>>,
     /// What is loaded into this process, by kind.
     loaded: Mutex<Vec<(Kind, Arc<Loaded>)>>,
 }
@@ -127,16 +130,12 @@ impl Runtime {
         waiting: &mut dyn FnMut(Duration),
     ) -> Result<Artifact, Error> {
         let name = source.path.display().to_string();
-        self.find_or_compile(&source.path, kind, waiting)
-            .map(|(file, known, _)| Artifact {
-                inner: Arc::new(ArtifactInner {
-                    name: name.clone(),
-                    file,
-                    known,
-                    loaded: Mutex::default(),
-                }),
-            })
-            .map_err(|error| failed(&name, error))
+        let (file, known, artifact) = self
+            .find_or_compile(&source.path, kind, waiting)
+            .map_err(|error| failed(&name, error))?;
+        let found = Mutex::new(Some((kind, artifact)));
+        let loaded = Mutex::default();
+        Ok(Artifact { inner: Arc::new(ArtifactInner { name, file, known, found, loaded }) })
     }
 
     fn find_or_compile(
@@ -154,6 +153,7 @@ impl Runtime {
         };
         let not_wasm = |reason: &str| NotCompiled::new(ErrorKind::NotRunnable, reason.to_owned());
         let file = files::open(path).map_err(unreadable)?;
+        let looked_at = SystemTime::now();
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.is_dir() {
             return Err(not_wasm("it is a directory, not wasm"));
@@ -171,7 +171,7 @@ impl Runtime {
         let (digest, _) = Digest::of_reader(&file, WASM_SIZE_MAX).map_err(unreadable)?;
         let (known, artifact) = self.compiled(&file, &digest, kind, waiting)?;
         if let Some(identity) = &identity {
-            cache.remember_file(identity, &known);
+            cache.remember_file(identity, &known, looked_at);
         }
         Ok((file, known, artifact))
     }
@@ -206,14 +206,16 @@ impl Runtime {
         kind: Kind,
         engine: &wasmtime::Engine,
     ) -> Result<Code, Error> {
-        let ArtifactInner { file, known, .. } = &*artifact.inner;
+        let ArtifactInner { file, known, found, .. } = &*artifact.inner;
         let cache = &self.inner.cache;
         let compiled = || {
             self.compiled(file, &known.digest, kind, &mut |_| {})
                 .map(|(_, verified)| verified)
                 .map_err(|error| artifact.failed(error))
         };
-        let verified = match cache.find(known, kind) {
+        let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let found = found.filter(|(other, _)| *other == kind).map(|(_, verified)| verified);
+        let verified = match found.or_else(|| cache.find(known, kind)) {
             Some(verified) => verified,
             None => compiled()?,
         };

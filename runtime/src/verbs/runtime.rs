@@ -21,6 +21,7 @@ use crate::limits::STACK_DEFAULT;
 use crate::units::Bytes;
 
 use super::launch::Ticker;
+use super::room::Room;
 
 /// Prepares wasm and runs it in sandboxes.
 ///
@@ -39,6 +40,7 @@ pub(super) struct Inner {
     engines: Mutex<HashMap<(Form, Kind), Engine>>,
     pub(super) ticker: Mutex<Option<Ticker>>,
     pub(super) alive: Arc<AtomicU32>,
+    pub(super) room: Room,
 }
 
 /// The choices of a [`Runtime`].
@@ -159,6 +161,7 @@ impl RuntimeBuilder {
                 engines: Mutex::default(),
                 ticker: Mutex::default(),
                 alive: Arc::default(),
+                room: Room::new(),
             }),
         })
     }

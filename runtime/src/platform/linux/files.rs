@@ -93,6 +93,24 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     file.lock()
 }
 
+/// Whether one of two directories is in the other, or they are the same.
+pub(crate) fn are_nested(one: &File, _opened_as: &Path, other: &Path) -> io::Result<bool> {
+    // By what they are and not by their names: a directory may be mounted at several places.
+    let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let is_above = |upper: (u64, u64), lower: &Path| -> io::Result<bool> {
+        for path in lower.ancestors() {
+            if place(std::fs::metadata(path)?) == upper {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    let one_path = handle_path(one, Path::new("")).canonicalize()?;
+    let other = other.canonicalize()?;
+    let (one_place, other_place) = (place(one.metadata()?), place(std::fs::metadata(&other)?));
+    Ok(is_above(one_place, &other)? || is_above(other_place, &one_path)?)
+}
+
 /// Opens the directory `rest` beneath `directory`, and nothing outside of it.
 pub(crate) fn open_beneath(directory: &File, _opened_as: &Path, rest: &str) -> io::Result<File> {
     use rustix::fs::Mode;

@@ -72,6 +72,12 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     file.lock()
 }
 
+/// Whether one of two directories is in the other, or they are the same.
+pub(crate) fn are_nested(_one: &File, opened_as: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (opened_as.canonicalize()?, other.canonicalize()?);
+    Ok(one.starts_with(&other) || other.starts_with(&one))
+}
+
 /// Opens the directory `rest` beneath `directory`, where no symbolic link leads outside now.
 pub(crate) fn open_beneath(_directory: &File, opened_as: &Path, rest: &str) -> io::Result<File> {
     let outer = opened_as.canonicalize()?;

@@ -1,0 +1,176 @@
+//! What must be known of a module before it is rewritten.
+
+use wasmparser::CompositeInnerType;
+use wasmparser::ConstExpr;
+use wasmparser::ElementItems;
+use wasmparser::FunctionBody;
+use wasmparser::Operator;
+use wasmparser::Parser;
+use wasmparser::Payload;
+use wasmparser::TableInit;
+use wasmparser::TypeRef;
+
+use super::MODULE;
+use super::Uncountable;
+use super::survey::Survey;
+use super::survey::survey;
+
+/// What is known of a module.
+#[derive(Debug, Default)]
+pub(super) struct Census<'a> {
+    /// How many types there are, and how many parameters those of functions have.
+    pub(super) types: Vec<u32>,
+    pub(super) imported_functions: u32,
+    pub(super) globals: u32,
+    pub(super) has_imports: bool,
+    /// The types of the functions that are defined here.
+    pub(super) functions: Vec<u32>,
+    pub(super) bodies: Vec<FunctionBody<'a>>,
+    pub(super) surveys: Vec<Survey>,
+    /// Whether there is a memory of 64 bits.
+    pub(super) wide: bool,
+    /// Whether a function of the host can be called through a reference.
+    pub(super) host_by_reference: bool,
+}
+
+/// Who is called.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Callee<'a> {
+    Host,
+    Guest(&'a Survey),
+}
+
+impl<'a> Census<'a> {
+    /// Takes it of a valid module.
+    pub(super) fn take(wasm: &'a [u8]) -> Result<Self, Uncountable> {
+        let mut census = Self::default();
+        let mut parser = Parser::new(0);
+        // It is valid, and what is read here must not depend on what features are on.
+        parser.set_features(wasmparser::WasmFeatures::all());
+        for payload in parser.parse_all(wasm) {
+            census.note(payload?)?;
+        }
+        let (types, wide) = (&census.types, census.wide);
+        let has_params = |ty: u32| types.get(index(ty)).is_none_or(|params| *params != 0);
+        let surveys = census.bodies.iter().map(|body| survey(body, has_params, wide));
+        census.surveys = surveys.collect::<Result<_, _>>()?;
+        for body in &census.bodies {
+            if census.host_by_reference || census.imported_functions == 0 {
+                break;
+            }
+            census.host_by_reference = takes_reference(body, census.imported_functions)?;
+        }
+        Ok(census)
+    }
+
+    fn note(&mut self, payload: Payload<'a>) -> Result<(), Uncountable> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for group in section {
+                    for ty in group?.types() {
+                        self.types.push(match &ty.composite_type.inner {
+                            CompositeInnerType::Func(function) => count(function.params().len())?,
+                            _ => 0,
+                        });
+                    }
+                }
+            }
+            Payload::ImportSection(section) => {
+                self.has_imports = true;
+                for import in section.into_imports() {
+                    let import = import?;
+                    if import.module == MODULE {
+                        return Err(Uncountable::Reserved);
+                    }
+                    match import.ty {
+                        TypeRef::Func(_) | TypeRef::FuncExact(_) => self.imported_functions += 1,
+                        TypeRef::Global(_) => self.globals += 1,
+                        TypeRef::Memory(memory) => self.wide |= memory.memory64,
+                        TypeRef::Table(_) | TypeRef::Tag(_) => {}
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                self.functions = section.into_iter().collect::<Result<_, _>>()?;
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    if let TableInit::Expr(expression) = table?.init {
+                        self.note_constant(&expression)?;
+                    }
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    self.wide |= memory?.memory64;
+                }
+            }
+            Payload::GlobalSection(section) => {
+                self.globals += section.count();
+                for global in section {
+                    self.note_constant(&global?.init_expr)?;
+                }
+            }
+            Payload::ElementSection(section) => {
+                for element in section {
+                    match element?.items {
+                        ElementItems::Functions(functions) => {
+                            for function in functions {
+                                self.host_by_reference |= function? < self.imported_functions;
+                            }
+                        }
+                        ElementItems::Expressions(_, expressions) => {
+                            for expression in expressions {
+                                self.note_constant(&expression?)?;
+                            }
+                        }
+                    }
+                }
+            }
+            Payload::CodeSectionEntry(body) => self.bodies.push(body),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note_constant(&mut self, expression: &ConstExpr<'_>) -> Result<(), Uncountable> {
+        for operator in expression.get_operators_reader() {
+            if let Operator::RefFunc { function_index } = operator? {
+                self.host_by_reference |= function_index < self.imported_functions;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn callee(&self, function: u32) -> Option<Callee<'_>> {
+        match function.checked_sub(self.imported_functions) {
+            None => Some(Callee::Host),
+            Some(defined) => self.surveys.get(index(defined)).map(Callee::Guest),
+        }
+    }
+
+    pub(super) fn params(&self, defined: usize) -> Option<u32> {
+        self.functions.get(defined).and_then(|ty| self.types.get(index(*ty))).copied()
+    }
+}
+
+/// Whether a body takes a reference to a function of the host.
+fn takes_reference(body: &FunctionBody<'_>, imported: u32) -> Result<bool, Uncountable> {
+    for operator in body.get_operators_reader()? {
+        if let Operator::RefFunc { function_index } = operator?
+            && function_index < imported
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// An index of the module's, as one of a list.
+pub(super) fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+pub(super) fn count(number: usize) -> Result<u32, Uncountable> {
+    u32::try_from(number).map_err(|_| Uncountable::TooLarge)
+}
