@@ -26,6 +26,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     // The path.
     ("error", &["*"]),
     ("verbs", &["*"]),
+    // For fuzz targets alone.
+    ("fuzz", &["*"]),
 ];
 
 /// Where `unsafe` may be opened, each block with its reason.

@@ -6,3 +6,19 @@ mod support;
 
 // The house keeps its own rules.
 mod architecture;
+
+// The same end and record through every door.
+mod conformance;
+
+// Ends come in time, and say why.
+mod ends;
+
+// What the documents show is what happens.
+mod readme;
+
+// What is compiled is compiled once, and what is loaded is ours.
+mod cache;
+
+// Attacks on the host, by number: `tests/attacks.toml`.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod attacks;

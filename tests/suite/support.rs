@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
-use std::io::Read as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -156,15 +157,8 @@ impl Run {
             // One that ends early does not read it all.
             std::thread::spawn(move || pipe.write_all(&bytes));
         }
-        let read = |mut from: Box<dyn std::io::Read + Send>| {
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                from.read_to_end(&mut bytes).unwrap();
-                bytes
-            })
-        };
-        let stdout = read(Box::new(child.stdout.take().unwrap()));
-        let stderr = read(Box::new(child.stderr.take().unwrap()));
+        let stdout = Heard::listen(child.stdout.take().unwrap());
+        let stderr = Heard::listen(child.stderr.take().unwrap());
         Running { child, started: Instant::now(), stdout, stderr, _stdin: pipe }
     }
 
@@ -174,18 +168,61 @@ impl Run {
     }
 }
 
+/// What a program says, as it says it.
+struct Heard {
+    so_far: Arc<Mutex<Vec<u8>>>,
+    listener: std::thread::JoinHandle<()>,
+}
+
+impl Heard {
+    fn listen(mut from: impl std::io::Read + Send + 'static) -> Self {
+        let so_far = Arc::<Mutex<Vec<u8>>>::default();
+        let into = Arc::clone(&so_far);
+        let listener = std::thread::spawn(move || {
+            let mut block = [0; 64 << 10];
+            loop {
+                match from.read(&mut block).unwrap() {
+                    0 => break,
+                    count => into.lock().unwrap().extend_from_slice(&block[..count]),
+                }
+            }
+        });
+        Self { so_far, listener }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.so_far.lock().unwrap()).into_owned()
+    }
+
+    fn to_the_end(self) -> String {
+        self.listener.join().unwrap();
+        String::from_utf8_lossy(&self.so_far.lock().unwrap()).into_owned()
+    }
+}
+
 /// A program that runs.
 pub(crate) struct Running {
     child: Child,
     started: Instant,
-    stdout: std::thread::JoinHandle<Vec<u8>>,
-    stderr: std::thread::JoinHandle<Vec<u8>>,
+    stdout: Heard,
+    stderr: Heard,
     _stdin: Option<std::process::ChildStdin>,
 }
 
 impl Running {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it has said `text` on standard output.
+    #[track_caller]
+    pub(crate) fn wait_for_output(&self, text: &str) {
+        wait_until(text, || self.stdout.so_far().contains(text));
+    }
+
+    /// Sends it a signal, such as `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.pid(), name);
     }
 
     /// Waits for its end, and fails where that takes too long.
@@ -201,13 +238,28 @@ impl Running {
             std::thread::sleep(Duration::from_millis(1));
         };
         let elapsed = self.started.elapsed();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Outcome {
             code: status.code(),
-            stdout: text(self.stdout.join().unwrap()),
-            stderr: text(self.stderr.join().unwrap()),
+            stdout: self.stdout.to_the_end(),
+            stderr: self.stderr.to_the_end(),
             elapsed,
         }
+    }
+}
+
+/// Sends a signal, such as `INT`, to a process that the test started.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "`kill -s {name} {pid}` failed");
+}
+
+/// Waits until something is so, and fails where that takes too long.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < RUN_TIME_MAX, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

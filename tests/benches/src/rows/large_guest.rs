@@ -1,0 +1,40 @@
+//! What a guest costs for being large: 26 MB of wasm that hardly run, beside a small guest.
+
+use crate::bench::Bench;
+use crate::line::Line;
+use crate::line::Unit;
+use crate::rounds::rounds;
+use crate::run::run;
+use crate::stats::estimate;
+use crate::stats::median;
+use crate::worker::Worker;
+
+use super::Row;
+
+pub(super) const ROW: Row = Row {
+    name: "large-guest",
+    about: "CPython `--version`, warm, less hello, beside bare `deserialize_file` of it",
+    measure,
+};
+
+fn measure(bench: &Bench) -> anyhow::Result<Vec<Line>> {
+    let (python, hello) = (bench.guest("cpython.wasm")?, bench.guest("hello.wasm")?);
+    let code = bench.bare_code(&python)?;
+    let mut large = bench.aril(&["run", &python, "--version"]);
+    let mut small = bench.aril(&["run", &hello]);
+    let [large, small, load] = rounds(
+        bench.plan(200, 30),
+        [
+            Box::new(|| run(&mut large, 0).map(|cost| cost.wall.as_secs_f64())),
+            Box::new(|| run(&mut small, 0).map(|cost| cost.wall.as_secs_f64())),
+            // A process each, so that nothing is mapped before.
+            Box::new(|| Worker::start("bare-load", &[&code])?.figure()),
+        ],
+    )?;
+    let ratio = estimate(&[&large, &small, &load], |columns| {
+        (median(&columns[0]) - median(&columns[1])) / median(&columns[2])
+    });
+    let more: Vec<f64> = large.iter().zip(&small).map(|(large, small)| large - small).collect();
+    let line = Line::figure(ROW.about, ratio, 1.1).with_sides(Unit::Time, &more, &load);
+    Ok(vec![line, Line::pair("the same two whole", Unit::Time, &large, &small)])
+}

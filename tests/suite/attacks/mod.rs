@@ -1,0 +1,208 @@
+//! The attacks that `tests/attacks.toml` lists: each ends as SECURITY.md says, and the host is as
+//! it was.
+
+mod guest;
+mod host;
+
+// Sections of the list.
+mod artifacts;
+mod command_line;
+mod files;
+mod limits;
+mod network;
+mod output;
+mod scale;
+mod shared;
+mod strange;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::process::Stdio;
+
+use serde::Deserialize;
+
+use crate::support::Run;
+use crate::support::root;
+
+/// How many attacks the list has.
+const ATTACKS: u32 = 120;
+
+/// How many of them may be explained rather than tested.
+const REASONS_MAX: usize = 15;
+
+/// The list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    attack: Vec<Entry>,
+}
+
+/// One attack: what it is, and what shows that it fails.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    number: u32,
+    what: String,
+    section: String,
+    /// A test of this suite, or several.
+    #[serde(default)]
+    test: Names,
+    /// A heading of SECURITY.md that says why there is nothing to attack.
+    reason: Option<String>,
+    /// What it waits for, or what of it waits.
+    later: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(untagged)]
+enum Names {
+    #[default]
+    None,
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Names {
+    fn all(&self) -> &[String] {
+        match self {
+            Self::None => &[],
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+        }
+    }
+}
+
+fn list() -> Vec<Entry> {
+    let text = fs::read_to_string(root().join("tests/attacks.toml")).unwrap();
+    toml::from_str::<List>(&text).unwrap().attack
+}
+
+/// The tests of this folder, by their paths in the suite.
+fn tests() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(root().join("tests/suite/attacks")).unwrap() {
+        let path = entry.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+                is_test = true;
+            } else if is_test && let Some((_, rest)) = line.split_once("fn ") {
+                let name = rest.split('(').next().unwrap();
+                found.insert(format!("attacks::{module}::{name}"));
+                is_test = false;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_attack_is_listed_once_and_in_order() {
+    let numbers: Vec<u32> = list().iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, (1..=ATTACKS).collect::<Vec<_>>());
+    let words: BTreeMap<String, u32> =
+        list().into_iter().map(|entry| (entry.what, entry.number)).collect();
+    assert_eq!(words.len() as u32, ATTACKS, "two attacks have the same words");
+}
+
+#[test]
+fn every_attack_has_a_test_a_reason_or_what_it_waits_for() {
+    for Entry { number, what, section, test, reason, later } in list() {
+        assert!(section.starts_with("4.") && 10 < what.len(), "{number}: {what}");
+        let answers =
+            test.all().len() + usize::from(reason.is_some()) + usize::from(later.is_some());
+        assert!(0 < answers, "{number} has no answer: {what}");
+        let alone = test.all().is_empty() && later.is_none();
+        assert!(reason.is_none() || alone, "{number} has a reason and something else");
+        assert!(
+            later.is_none_or(|later| 10 < later.len()),
+            "{number} does not say what it waits for"
+        );
+    }
+}
+
+#[test]
+fn every_test_that_the_list_names_exists() {
+    let tests = tests();
+    for entry in list() {
+        for name in entry.test.all() {
+            assert!(tests.contains(name), "{}: there is no test `{name}`", entry.number);
+        }
+    }
+}
+
+#[test]
+fn every_attack_on_what_exists_has_a_test() {
+    // What is built: files, limits, the command line, the artifact cache.
+    let (files, limits, command_line) = (1..=23, 24..=44, 74..=85);
+    let built = files.chain(limits).chain(command_line).chain([68, 69, 70]);
+    let without = built.filter(|number| {
+        let list = list();
+        let entry = list.iter().find(|entry| entry.number == *number).unwrap();
+        entry.test.all().is_empty()
+    });
+    // Memory beyond the meter's needs a control group.
+    assert_eq!(without.collect::<Vec<_>>(), [27]);
+}
+
+#[test]
+fn every_reason_is_a_heading_of_security_md_and_there_are_few() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchors: BTreeSet<String> = headings.map(anchor).collect();
+    let reasons: Vec<(u32, String)> =
+        list().into_iter().filter_map(|entry| Some((entry.number, entry.reason?))).collect();
+    assert!(reasons.len() <= REASONS_MAX, "{} reasons", reasons.len());
+    for (number, reason) in reasons {
+        assert!(anchors.contains(&reason), "{number}: SECURITY.md has no heading `{reason}`");
+    }
+}
+
+/// The anchor that a heading has on a web page.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// What a guest prints when it waits to be looked at, and how it waits: for the end of its input.
+const PAUSE: &str = "
+    (i32.store (i32.const 200) (i32.const 10))
+    (i32.store8 (i32.const 210) (i32.const 64)) (i32.store8 (i32.const 211) (i32.const 10))
+    (call $print (i32.const 210) (i32.const 2))
+    (i32.store (i32.const 220) (i32.const 230)) (i32.store (i32.const 224) (i32.const 1))
+    (drop (call $fd_read (i32.const 0) (i32.const 220) (i32.const 1) (i32.const 240)))";
+
+/// Runs a guest to its `PAUSE`, looks at its process, and lets it end.
+fn look<T>(mut run: Run, at: impl FnOnce(u32) -> T) -> T {
+    let (input, writer) = std::io::pipe().unwrap();
+    let (output, stdout) = std::io::pipe().unwrap();
+    let mut child =
+        run.command.stdin(input).stdout(stdout).stderr(Stdio::inherit()).spawn().unwrap();
+    drop(run);
+    let mut said = Vec::new();
+    let mut output = std::io::BufReader::new(output);
+    let mut byte = [0];
+    while !said.ends_with(b"@\n") {
+        let count = output.read(&mut byte).unwrap();
+        assert_ne!(count, 0, "it ended early: {}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    let seen = at(child.id());
+    drop(writer);
+    // It may have more to say.
+    std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+    assert!(child.wait().unwrap().success());
+    seen
+}
+
+/// The most memory that a process ever had, in bytes.
+fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}

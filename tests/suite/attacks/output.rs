@@ -1,0 +1,187 @@
+//! Section 4.2, the rest: what a guest writes, and what is shown of it.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::guest::BUFFER;
+use super::guest::CREATE;
+use super::guest::Guest;
+use super::guest::READ;
+use super::host::Host;
+use crate::support::guest as real_guest;
+
+/// Writes blocks of 64 KiB, `count` of them or until one fails, and says on standard error how the
+/// last ended.
+fn flood(count: u32) -> Guest {
+    let mut guest = Guest::new()
+        .code(format!("(i32.store (i32.const 32) (i32.const {BUFFER})) (i32.store (i32.const 36) (i32.const 65536))"))
+        .times(
+            count,
+            "(local.set $a (call $fd_write (i32.const 1) (i32.const 32) (i32.const 1) (i32.const 40)))
+            (br_if 1 (local.get $a))",
+        );
+    // Standard output may be what failed: the guest ends with the errno.
+    guest = guest.code("(if (local.get $a) (then (call $proc_exit (local.get $a))))");
+    guest
+}
+
+#[test]
+fn a_flood_into_nothing_does_not_make_the_host_grow() {
+    let host = Host::new();
+    // 2 GiB, and then a look: standard output is a pipe, so that the flood goes to the other one.
+    let guest = flood(32_768).wat().replacen(
+        "(call $fd_write (i32.const 1) (i32.const 32)",
+        "(call $fd_write (i32.const 2) (i32.const 32)",
+        1,
+    );
+    let end = guest.rfind(")\n)").unwrap();
+    let guest = format!("{}{}{}", &guest[..end], super::PAUSE, &guest[end..]);
+    let guest = host.bench().file("guest.wat", guest);
+    let mut run = host.run(["-i".into(), guest.into_os_string()]);
+    run.command.stderr(Stdio::null());
+    let peak = super::look(run, super::peak_memory);
+    assert!(peak < 64 << 20, "{peak} bytes");
+}
+
+#[test]
+fn a_reader_that_goes_away_and_a_full_disk_are_errors_that_the_guest_sees() {
+    let host = Host::new();
+    let guest = host.bench().file("guest.wat", flood(100_000).wat());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut run = host.run([guest.clone()]);
+    let status = run.command.stdout(writer).stdin(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(64), "EPIPE");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut run = host.run([guest]);
+    let status = run.command.stdout(full).stdin(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(51), "ENOSPC");
+    super::host::nothing_is_left(&host);
+}
+
+#[test]
+fn a_guest_that_writes_into_a_full_pipe_waits_and_keeps_its_deadline() {
+    let host = Host::new();
+    let guest = host.bench().file("guest.wat", flood(100_000).wat());
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut run = host.run(["--deadline".into(), "200ms".into(), guest.into_os_string()]);
+    let started = Instant::now();
+    let mut child =
+        run.command.stdout(writer).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(124));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_deadline_is_kept_also_where_nobody_reads_what_we_say() {
+    let host = Host::new();
+    let guest =
+        host.bench().file("guest.wat", "(module (func (export \"_start\") (loop $l (br $l))))");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut run = host.run(["--deadline".into(), "100ms".into(), guest.into_os_string()]);
+    let status = run.command.stdout(Stdio::null()).stderr(writer).stdin(Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(124));
+}
+
+#[test]
+fn a_deadline_is_kept_also_where_there_is_no_room_for_what_we_say() {
+    let host = Host::new();
+    // The guest fills the pipe, which holds 64 KiB, without waiting; and goes on.
+    let guest = Guest::new()
+        .code(format!("(i32.store (i32.const 32) (i32.const {BUFFER})) (i32.store (i32.const 36) (i32.const 65536))"))
+        .code("(drop (call $fd_write (i32.const 2) (i32.const 32) (i32.const 1) (i32.const 40)))")
+        .code("(loop $forever (br $forever))");
+    let guest = host.bench().file("guest.wat", guest.wat());
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut run = host.run(["--deadline".into(), "200ms".into(), guest.into_os_string()]);
+    let mut child =
+        run.command.stdout(Stdio::null()).stderr(writer).stdin(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Duration::from_secs(5) < started.elapsed() {
+            child.kill().unwrap();
+            panic!("the guest outlived its deadline because nobody read its end");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert_eq!(status.code(), Some(124));
+}
+
+#[test]
+fn what_a_guest_names_cannot_steer_the_terminal_through_our_messages() {
+    let escape = "\u{1b}]52;c;cHduZWQ=\u{7}\u{9b}2J\r\naril: all is well";
+    let quiet = |said: &str| {
+        let steers = said.chars().any(|c| c.is_control() && c != '\n');
+        assert!(!steers && !said.contains("\naril: all is well"), "{said:?}");
+    };
+    // In a path that is denied.
+    let host = Host::new();
+    let attack = host.attack([] as [&str; 0], &Guest::new().read(3, escape)).expect_code(0);
+    assert!(attack.outcome.stderr.contains("\\u{1b}]52"), "{attack:#?}");
+    quiet(&attack.outcome.stderr);
+    let path = format!("../{escape}");
+    let attack = host.attack(host.grant("grant", "/"), &Guest::new().read(3, &path));
+    quiet(&attack.outcome.stderr);
+    // In the names of imports, exports and functions.
+    let hex: String = escape.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let import = format!("(import \"{hex}\" \"{hex}\" (func $f))");
+    let bodies = [
+        format!("(module {import} (func (export \"_start\") (call $f)))"),
+        format!("(module (func (export \"{hex}\")))"),
+        format!(
+            "(module (func $f (@name \"{hex}\") unreachable) (func (export \"_start\") (call $f)))"
+        ),
+        format!("(module (func (export \"_start\")) \u{1b}[2J)"),
+        format!("(component (import \"a:b/c\" (instance (export \"d\" (func)))))"),
+    ];
+    for wat in bodies {
+        for flags in [&[][..], &["--trap-unknown-imports"], &["--invoke", "x"]] {
+            let flags = flags.iter().map(|flag| (*flag).to_owned());
+            let attack = host.attack_wat(flags, &wat, |run| run);
+            assert_ne!(attack.outcome.code, Some(0), "{attack:#?}");
+            quiet(&attack.outcome.stderr);
+        }
+    }
+}
+
+#[test]
+fn what_a_guest_writes_is_passed_on_as_it_is() {
+    let host = Host::new();
+    let mut guest = Guest::new();
+    let bytes = b"\x1b]52;c;eA==\x07\0\xff\xfe\r\n";
+    let text = guest.text(bytes);
+    let guest = host.bench().file("guest.wat", guest.code(format!("(call $print {text})")).wat());
+    let mut run = host.run([guest]);
+    let output = run.command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.stdout, bytes);
+}
+
+#[test]
+fn a_record_escapes_what_a_guest_chose() {
+    let host = Host::new();
+    let record = host.bench().path().join("record.json");
+    let guest = Guest::new().read(3, "\u{1b}[2J\"\\\n/x").open(3, "\u{7f}\u{9b}", CREATE, READ);
+    host.attack(["--json", record.to_str().unwrap()], &guest).expect_code(0);
+    let text = fs::read_to_string(record).unwrap();
+    assert_eq!(text.trim_end().lines().count(), 1, "{text:?}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(record["denials"][0]["path"], "/\u{1b}[2J\"\\\n/x");
+}
+
+#[test]
+fn a_real_program_that_floods_is_ended_at_its_output_limit() {
+    let Some(guest) = real_guest("cat-stdin.wasm") else { return };
+    let host = Host::new();
+    let flags = ["--output".into(), "1m".into(), "-i".into(), guest.into_os_string()];
+    let watch = host.watch();
+    let outcome = host.run(flags).input(vec![b'x'; 4 << 20]).outcome();
+    watch.check(&host, &outcome);
+    assert_eq!((outcome.code, outcome.stdout.len()), (Some(153), 1 << 20), "{}", outcome.stderr);
+}

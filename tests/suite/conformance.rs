@@ -1,0 +1,518 @@
+//! The cases of `tests/conformance`, run through every door.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aril::Access;
+use aril::Directory;
+use aril::Exit;
+use aril::Input;
+use aril::Invocation;
+use aril::Limit;
+use aril::Limits;
+use aril::MemoryWall;
+use aril::Output;
+use aril::Runtime;
+use aril::Sandbox;
+use aril::SandboxSpec;
+use aril::Trap;
+use aril::TrapKind;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::support::Bench;
+use crate::support::aril_path;
+use crate::support::root;
+
+/// What a guest that is to be ended says once it runs.
+const READY: &str = "ready\n";
+
+/// The time to end by itself that a guest has which is asked to.
+const GRACE: Duration = Duration::from_millis(50);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cases {
+    #[serde(rename = "case")]
+    cases: Vec<Case>,
+}
+
+/// See `tests/conformance/README.md`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    guest: Option<String>,
+    guest_bytes: Option<Vec<u8>>,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: Vec<String>,
+    stdin: Option<String>,
+    invoke: Option<String>,
+    workdir: Option<String>,
+    #[serde(default)]
+    trap_unknown_imports: bool,
+    #[serde(default)]
+    limits: BTreeMap<String, String>,
+    #[serde(default)]
+    grants: Vec<Grant>,
+    order: Option<Order>,
+    skip_door: Option<SkipDoor>,
+    #[serde(default)]
+    expect: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    expect_cli: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    expect_library: BTreeMap<String, toml::Value>,
+    refused: Option<Refused>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Grant {
+    guest: String,
+    access: String,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    #[serde(default)]
+    links: BTreeMap<String, String>,
+}
+
+/// Who ends the guest once it runs.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    Interrupt,
+    Kill,
+    Stop,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SkipDoor {
+    door: String,
+    reason: String,
+}
+
+/// An error instead of a run.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refused {
+    kind: String,
+    code: i32,
+    text: Vec<String>,
+}
+
+/// What came of a case behind a door.
+enum Told {
+    /// A run, with its record and what it wrote to standard output.
+    Run(Value, String),
+    /// An error: its kind or code, and its text.
+    Refused(String, String),
+}
+
+fn cases() -> Vec<Case> {
+    let mut files: Vec<PathBuf> = fs::read_dir(root().join("tests/conformance"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+        .collect();
+    files.sort();
+    let read = |path: PathBuf| {
+        let cases: Cases = toml::from_str(&fs::read_to_string(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        cases.cases
+    };
+    files.into_iter().flat_map(read).collect()
+}
+
+/// The guest of a case, and its grants, in a folder of the case's own.
+fn lay_out(case: &Case, bench: &Bench) -> (PathBuf, Vec<(PathBuf, String, Access)>) {
+    let guest = match (&case.guest, &case.guest_bytes) {
+        (Some(text), None) => bench.file("guest.wat", text),
+        (None, Some(bytes)) => bench.file("guest.wasm", bytes),
+        _ => bench.path().join("absent.wasm"),
+    };
+    let grants = case.grants.iter().enumerate().map(|(i, grant)| {
+        let folder = bench.path().join(format!("grant-{i}"));
+        fs::create_dir(&folder).unwrap();
+        for (name, text) in &grant.files {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        for (name, target) in &grant.links {
+            std::os::unix::fs::symlink(target, folder.join(name)).unwrap();
+        }
+        let access = match grant.access.as_str() {
+            "ro" => Access::ReadOnly,
+            "rw" => Access::ReadWrite,
+            other => panic!("`{}`: no access is called `{other}`", case.name),
+        };
+        (folder, grant.guest.clone(), access)
+    });
+    (guest, grants.collect())
+}
+
+/// The door that people use.
+fn through_the_command_line(case: &Case) -> Told {
+    let bench = Bench::with_shared_cache();
+    let (guest, grants) = lay_out(case, &bench);
+    let record = bench.path().join("record.json");
+    let mut args = vec!["--json".to_owned(), record.to_str().unwrap().to_owned()];
+    for (name, amount) in &case.limits {
+        args.extend([format!("--{name}"), amount.clone()]);
+    }
+    for (host, guest, access) in grants {
+        let ending = if access == Access::ReadOnly { ":ro" } else { "" };
+        args.extend(["-v".to_owned(), format!("{}:{guest}{ending}", host.display())]);
+    }
+    for variable in &case.env {
+        args.extend(["-e".to_owned(), variable.clone()]);
+    }
+    for (flag, value) in [("-w", &case.workdir), ("--invoke", &case.invoke)] {
+        args.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
+    }
+    if case.trap_unknown_imports {
+        args.push("--trap-unknown-imports".to_owned());
+    }
+    if case.stdin.is_some() {
+        args.push("-i".to_owned());
+    }
+    args.extend(["--stop-timeout".to_owned(), format!("{}ms", GRACE.as_millis())]);
+    args.push(guest.to_str().unwrap().to_owned());
+    args.extend(case.args.iter().cloned());
+
+    let run = bench.run(args);
+    let run = match case.stdin.as_deref() {
+        None => run,
+        Some("open") => run.silent_input(),
+        Some(text) => run.input(text),
+    };
+    let running = run.start();
+    if let Some(order) = case.order {
+        running.wait_for_output(READY);
+        running.signal(match order {
+            Order::Interrupt => "INT",
+            Order::Kill => "KILL",
+            Order::Stop => "TERM",
+        });
+    }
+    let outcome = running.outcome();
+    let code = outcome.code.unwrap_or(-1);
+    let told = fs::read_to_string(&record).unwrap_or_default();
+    if told.is_empty() {
+        return Told::Refused(code.to_string(), outcome.stderr);
+    }
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["code"], code, "`{}`: the process ended with another code", case.name);
+    Told::Run(told, outcome.stdout)
+}
+
+fn limit<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> Limit<T> {
+    if text == "unlimited" { Limit::Unlimited } else { Limit::Of(text.parse().unwrap()) }
+}
+
+fn limits_of(case: &Case) -> Limits {
+    let mut limits = Limits::default();
+    for (name, amount) in &case.limits {
+        match name.as_str() {
+            "memory" => limits.memory = limit(amount),
+            "cpus" => limits.cpus = limit(amount),
+            "deadline" => limits.deadline = aril::parse_span(amount).unwrap().into(),
+            "cpu-time" => limits.cpu_time = aril::parse_span(amount).unwrap().into(),
+            "fuel" => limits.fuel = limit(amount),
+            "output" => limits.output = limit(amount),
+            "open-files" => limits.open_files = limit(amount),
+            "table-elements" => limits.table_elements = limit(amount),
+            "instances" => limits.instances = limit(amount),
+            "stack" => limits.stack = limit(amount),
+            other => panic!("`{}`: no limit is called `{other}`", case.name),
+        }
+    }
+    limits
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+/// The door that services use.
+async fn through_the_library(case: &Case) -> Told {
+    match run_in_the_library(case).await {
+        Ok((sandbox, ended)) => {
+            let told = serde_json::from_str(&ended.to_json()).unwrap();
+            Told::Run(told, String::from_utf8_lossy(&sandbox.captured()).into_owned())
+        }
+        Err(error) => {
+            let kind = error.downcast_ref::<aril::Error>().map(aril::Error::kind);
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            Told::Refused(format!("{:?}", kind.unwrap()), text)
+        }
+    }
+}
+
+async fn run_in_the_library(case: &Case) -> Result<(Sandbox, aril::Record), Failed> {
+    let bench = Bench::with_shared_cache();
+    let (guest, grants) = lay_out(case, &bench);
+    let mut spec = SandboxSpec::new("guest")
+        .limits(limits_of(case))
+        .stdout(Output::Capture)
+        .stdin(match case.stdin.as_deref() {
+            None => Input::Closed,
+            Some("open") => Input::Stream,
+            Some(text) => Input::Bytes(text.into()),
+        });
+    for (host, guest, access) in grants {
+        spec = spec.directory(Directory::open(host, guest, access)?);
+    }
+    for variable in &case.env {
+        let (name, value) = variable.split_once('=').unwrap();
+        spec = spec.env(name, value)?;
+    }
+    if let Some(directory) = &case.workdir {
+        spec = spec.working_directory(directory)?;
+    }
+    if case.trap_unknown_imports {
+        spec = spec.trap_unknown_imports();
+    }
+    let arguments = case.args.clone();
+    spec = match &case.invoke {
+        Some(function) => spec.invoke(Invocation { function: function.clone(), arguments }),
+        None => spec.args(arguments),
+    };
+
+    let runtime =
+        Runtime::builder(bench.cache()).program(aril_path()).sandboxes_max(2).open()?;
+    let artifact = runtime.prepare(guest).await?;
+    let sandbox = runtime.launch(&artifact, spec).await?;
+    if let Some(order) = case.order {
+        while sandbox.captured() != READY.as_bytes() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        match order {
+            Order::Interrupt => panic!("`{}`: the library knows no interrupt", case.name),
+            Order::Kill => sandbox.kill(),
+            Order::Stop => drop(sandbox.stop(GRACE).await?),
+        }
+    }
+    let record = sandbox.record().await?;
+    Ok((sandbox, record))
+}
+
+/// The part of a record that a path leads to.
+fn part_of<'a>(record: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(record, |value, step| match value {
+        Value::Array(list) => match step.parse::<usize>() {
+            Ok(index) => list.get(index),
+            Err(_) => list.iter().find(|element| element["name"] == step),
+        },
+        _ => value.get(step),
+    })
+}
+
+/// What is wrong with a part of a record, if something is.
+fn complaint(path: &str, found: Option<&Value>, expected: &toml::Value) -> Option<String> {
+    let found_or_null = found.cloned().unwrap_or(Value::Null);
+    let holds = match expected {
+        toml::Value::String(word) if word == "absent" => found_or_null.is_null(),
+        toml::Value::Table(conditions) => conditions.iter().all(|(condition, bound)| {
+            let number = |value: &Value| value.as_i64();
+            let count = found_or_null.as_array().map(|list| i64::try_from(list.len()).unwrap());
+            match condition.as_str() {
+                "min" => bound.as_integer() <= number(&found_or_null),
+                "max" => number(&found_or_null).is_some_and(|n| n <= bound.as_integer().unwrap()),
+                "count" => count == bound.as_integer(),
+                "max_count" => count.is_some_and(|count| count <= bound.as_integer().unwrap()),
+                "contains" => bound.as_array().unwrap().iter().all(|part| {
+                    let text = found_or_null.as_str();
+                    text.is_some_and(|text| text.contains(part.as_str().unwrap()))
+                }),
+                other => panic!("there is no condition `{other}`"),
+            }
+        }),
+        plain => found_or_null == serde_json::to_value(plain).unwrap(),
+    };
+    (!holds).then(|| format!("`{path}` is {found_or_null}, and should be {expected}"))
+}
+
+/// What is wrong with what was told of a case, if something is.
+fn complaints(case: &Case, told: &Told, cli: bool) -> Vec<String> {
+    match (told, &case.refused) {
+        (Told::Run(record, output), None) => {
+            let own = if cli { &case.expect_cli } else { &case.expect_library };
+            let output = Value::String(output.clone());
+            let judge = |(path, expected): (&String, &toml::Value)| {
+                let found =
+                    if path == "output" { Some(&output) } else { part_of(record, path) };
+                complaint(path, found, expected)
+            };
+            let mut found: Vec<String> = case.expect.iter().chain(own).filter_map(judge).collect();
+            if !found.is_empty() {
+                found.push(format!("the record is {record}"));
+            }
+            found
+        }
+        (Told::Refused(how, text), Some(refused)) => {
+            let expected = if cli { refused.code.to_string() } else { refused.kind.clone() };
+            let mut found: Vec<String> = refused
+                .text
+                .iter()
+                .filter(|part| !text.contains(*part))
+                .map(|part| format!("`{part}` is not in the error `{text}`"))
+                .collect();
+            if *how != expected {
+                found.push(format!("refused as {how}, and not as {expected}: {text}"));
+            }
+            if cli && text.lines().count() != 1 {
+                found.push(format!("the error is not one line: {text}"));
+            }
+            found
+        }
+        (Told::Run(record, _), Some(_)) => vec![format!("it ran: {record}")],
+        (Told::Refused(how, text), None) => vec![format!("it was refused as {how}: {text}")],
+    }
+}
+
+fn skipped(case: &Case, door: &str) -> bool {
+    case.skip_door.as_ref().is_some_and(|skip| {
+        assert!(!skip.reason.is_empty(), "`{}` is skipped without a reason", case.name);
+        skip.door == door
+    })
+}
+
+#[test]
+fn every_case_holds_through_the_command_line() {
+    let mut wrong = String::new();
+
+    for case in cases().iter().filter(|case| !skipped(case, "cli")) {
+        for complaint in complaints(case, &through_the_command_line(case), true) {
+            wrong.push_str(&format!("\n{}: {complaint}", case.name));
+        }
+    }
+
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_holds_through_the_library() {
+    let mut wrong = String::new();
+
+    for case in cases().iter().filter(|case| !skipped(case, "library")) {
+        for complaint in complaints(case, &through_the_library(case).await, false) {
+            wrong.push_str(&format!("\n{}: {complaint}", case.name));
+        }
+    }
+
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// The texts that the cases expect at this path of a record.
+fn expected_at(cases: &[Case], path: &str) -> BTreeSet<String> {
+    let found = cases.iter().filter_map(|case| case.expect.get(path));
+    found.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect()
+}
+
+/// One of each end. A new variant does not compile here until it is added.
+fn every_end() -> Vec<Exit> {
+    let trap = Trap { kind: TrapKind::Other, message: String::new(), backtrace: Vec::new() };
+    let ends = vec![
+        Exit::Exited(0),
+        Exit::Trapped(trap),
+        Exit::OutOfMemory(MemoryWall::Meter),
+        Exit::Deadline,
+        Exit::CpuTime,
+        Exit::Fuel,
+        Exit::Output,
+        Exit::Stopped,
+        Exit::Killed(9),
+        Exit::Denied(String::new()),
+    ];
+    for end in &ends {
+        match end {
+            Exit::Exited(_)
+            | Exit::Trapped(_)
+            | Exit::OutOfMemory(MemoryWall::Meter | MemoryWall::Cgroup)
+            | Exit::Deadline
+            | Exit::CpuTime
+            | Exit::Fuel
+            | Exit::Output
+            | Exit::Stopped
+            | Exit::Killed(_)
+            | Exit::Denied(_) => {}
+        }
+    }
+    ends
+}
+
+#[test]
+fn every_end_has_a_case() {
+    let cases = cases();
+
+    let reasons = expected_at(&cases, "reason");
+
+    let all: BTreeSet<String> = every_end().iter().map(|end| end.reason().to_owned()).collect();
+    assert_eq!(reasons, all);
+}
+
+#[test]
+fn every_code_of_ours_has_a_case() {
+    let cases = cases();
+
+    let mut codes = expected_at(&cases, "code");
+    codes.extend(cases.iter().filter_map(|case| case.refused.as_ref()).map(|r| r.code.to_string()));
+
+    for code in [0, 1, 124, 125, 126, 127, 130, 134, 137, 143, 153, 200, 255] {
+        assert!(codes.contains(&code.to_string()), "no case ends with {code}");
+    }
+}
+
+/// Words of traps that no case can have, each with its reason.
+const NO_CASE: &[(&str, &str)] =
+    &[("deadlock", "only a component of WASI 0.3 can wait for what cannot happen")];
+
+#[test]
+fn every_kind_of_trap_has_a_case() {
+    let source = fs::read_to_string(root().join("runtime/src/sandbox/exit.rs")).unwrap();
+    let table = source.split("impl TrapKind").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let words = table.lines().filter_map(|line| line.split_once(" => \""));
+    let words: BTreeSet<&str> =
+        words.map(|(_, rest)| rest.split('"').next().unwrap()).collect();
+
+    let kinds = expected_at(&cases(), "trap.kind");
+
+    assert!(5 < words.len(), "the words are no longer found in the source: {words:?}");
+    for word in words {
+        let excused = NO_CASE.iter().any(|(name, _)| *name == word);
+        assert!(excused || kinds.contains(word), "no case traps as `{word}`");
+    }
+}
+
+#[test]
+fn every_field_of_the_record_has_a_case() {
+    let source = fs::read_to_string(root().join("runtime/src/sandbox/record.rs")).unwrap();
+    let structs = source.split("#[derive(Serialize)]").skip(1);
+    let fields = structs.flat_map(|text| {
+        let body = text.split_once('{').unwrap().1.split_once('}').unwrap().0;
+        let fields = body.lines().filter_map(|line| line.trim().split_once(": "));
+        fields.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    });
+    let fields: BTreeSet<String> = fields.collect();
+
+    let cases = cases();
+    let tried: BTreeSet<&str> = cases
+        .iter()
+        .flat_map(|case| case.expect.keys().chain(case.expect_cli.keys()))
+        .flat_map(|path| path.split('.'))
+        .collect();
+
+    assert!(20 < fields.len(), "the fields are no longer found in the source: {fields:?}");
+    for field in &fields {
+        assert!(tried.contains(field.as_str()), "no case expects anything of `{field}`");
+    }
+}
