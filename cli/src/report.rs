@@ -127,8 +127,10 @@ pub(crate) fn ended(outcome: Result<&Record, &LaunchError>, file: RecordFile) ->
         // A closed standard output is the reader's choice.
         let _unheard = line(format_args!("{result}"));
     }
+    // The record first: standard error may be a pipe that nobody reads.
+    let written = file.write(record);
     explain(record);
-    if let Err(error) = file.write(record) {
+    if let Err(error) = written {
         say(format_args!("cannot write the record: {error}"));
         return FAILED;
     }
@@ -192,13 +194,13 @@ fn hint(denial: &Denial) -> String {
     let path = printable(&denial.path);
     match denial.refusal {
         Refusal::NotGranted => {
+            // The guest chose the path, and people copy commands: what a shell would read as more
+            // than a path is not put into one.
             let directory = directory_of(&denial.path);
-            let shown = printable(directory);
-            // Only the host's user is told what exists on the host.
-            let host = if Path::new(directory).is_dir() { shown.as_str() } else { "HOST_DIR" };
+            let directory = if is_plain(directory) { directory } else { "/GUEST_DIR" };
             format!(
-                "the guest was denied `{path}`: no directory is granted there; grant it with `-v \
-                 {host}:{shown}:ro`, or without `:ro` to let it write"
+                "the guest was denied `{path}`: no directory is granted there; grant one with `-v \
+                 HOST_DIR:{directory}:ro`, or without `:ro` to let it write"
             )
         }
         Refusal::Outside => format!(
@@ -223,6 +225,11 @@ fn directory_of(path: &str) -> &str {
     }
 }
 
+/// Whether a path means nothing but itself to a shell.
+fn is_plain(path: &str) -> bool {
+    path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+}
+
 /// A guest's text as it can be shown on a terminal.
 fn printable(text: &str) -> String {
     text.chars()
@@ -241,6 +248,13 @@ mod tests {
         let text = hint(&denial);
         assert!(text.contains("`/no-such-place/x.txt`"), "{text}");
         assert!(text.contains("-v HOST_DIR:/no-such-place:ro"), "{text}");
+    }
+
+    #[test]
+    fn a_guest_cannot_write_a_command_into_a_hint() {
+        let path = "/$(touch x)/y".to_owned();
+        let text = hint(&Denial { path, refusal: Refusal::NotGranted });
+        assert!(text.contains("-v HOST_DIR:/GUEST_DIR:ro"), "{text}");
     }
 
     #[test]

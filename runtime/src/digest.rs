@@ -43,11 +43,6 @@ impl Digest {
         }
     }
 
-    /// The digest that is these 32 bytes.
-    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
     /// The 32 bytes.
     pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,14 +28,12 @@ use crate::report;
 /// `wasi:cli/run` (WASI 0.2 and 0.3). It is compiled at its first run, and starts at once from
 /// then on.
 #[derive(Args, Debug)]
+#[command(override_usage = "aril run [OPTIONS] FILE [ARGS]...")]
 pub(crate) struct Run {
-    /// The program
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-
-    /// Its arguments
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<OsString>,
+    // One list: two would leave what stands right behind the program to our own flags.
+    /// The program, and its arguments: all that follows it, flags too
+    #[arg(value_name = "FILE [ARGS]", required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
 
     /// Grant a directory of the host, as HOST:GUEST or HOST:GUEST:ro
     #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
@@ -85,10 +84,10 @@ impl Run {
         let spec = self.spec()?;
         let record = self.record_file()?;
         let runtime = self.common.runtime()?;
-        let mut progress = report::Progress::new(&self.file);
+        let mut progress = report::Progress::new(self.file());
         let limits = self.limits.limits();
         let prepared =
-            runtime.prepare_alone(&self.file, &limits, |elapsed| progress.compiling(elapsed));
+            runtime.prepare_alone(self.file(), &limits, |elapsed| progress.compiling(elapsed));
         progress.done();
         let artifact = prepared?;
         // From here on no path of the host is looked up any more.
@@ -100,15 +99,21 @@ impl Run {
         match never {}
     }
 
+    /// The program.
+    fn file(&self) -> &Path {
+        // The command line is not taken without one.
+        self.command.first().map_or(Path::new(""), Path::new)
+    }
+
     /// What the flags say, before anything of the guest is looked at.
     fn spec(&self) -> anyhow::Result<SandboxSpec> {
-        let name = self.file.file_name().unwrap_or(self.file.as_os_str());
+        let name = self.file().file_name().unwrap_or(self.file().as_os_str());
         let mut spec = SandboxSpec::new(name.to_string_lossy())
             .limits(self.limits.limits())
             .stdin(if self.interactive { Input::Inherit } else { Input::Closed })
             .stdout(Output::Inherit)
             .stderr(Output::Inherit);
-        let args = self.args.iter().enumerate().map(|(i, arg)| {
+        let args = self.command.iter().skip(1).enumerate().map(|(i, arg)| {
             let text = arg.to_str().with_context(|| {
                 let arg = arg.display();
                 format!("argument {} is not UTF-8, and a guest takes nothing else: {arg}", i + 1)

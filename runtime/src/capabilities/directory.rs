@@ -68,6 +68,13 @@ impl Directory {
         })
     }
 
+    /// Whether the other grant is this one: the same handle, seen and used alike.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
+            && self.guest == other.guest
+            && self.access == other.access
+    }
+
     /// The path under which the guest sees it.
     pub fn guest(&self) -> &str {
         &self.guest

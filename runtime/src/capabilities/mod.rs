@@ -3,6 +3,7 @@
 mod denial;
 mod directory;
 mod environment;
+mod files;
 mod stdio;
 mod wasi;
 
@@ -17,6 +18,8 @@ pub use stdio::Output;
 pub(crate) use denial::Denials;
 pub(crate) use directory::check_guest_path;
 pub(crate) use environment::check_variable;
+pub(crate) use files::Files;
+pub(crate) use files::KnownFiles;
 pub(crate) use stdio::InEnd;
 pub(crate) use stdio::OutEnd;
 pub(crate) use stdio::WriteError;
@@ -24,7 +27,6 @@ pub(crate) use stdio::stream_pair;
 pub(crate) use wasi::Preopen;
 pub(crate) use wasi::Streams;
 pub(crate) use wasi::context;
-pub(crate) use wasi::preopens;
 
 /// What one guest may touch. The default denies: no directories, no environment, no arguments,
 /// standard input closed, output discarded. There is no network. Clocks and randomness are real,

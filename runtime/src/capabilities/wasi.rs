@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::platform::files;
@@ -49,7 +48,7 @@ pub(crate) struct Streams {
 /// # Errors
 ///
 /// Fails where a path is granted twice, or the working directory is in no grant.
-pub(crate) fn preopens(
+pub(super) fn preopens(
     granted: &Capabilities,
     empty: &std::path::Path,
 ) -> Result<Vec<Preopen>, GrantError> {
@@ -117,18 +116,14 @@ fn working_directory(
     }))
 }
 
-/// The WASI context of one guest.
-///
-/// `alone` says that the guest has this process to itself, so that it may block the thread.
+/// The WASI context of one guest, but for its files.
 ///
 /// # Errors
 ///
-/// Fails where texts are out of bounds, or a granted directory cannot be opened any more.
+/// Fails where texts are out of bounds.
 pub(crate) fn context(
     granted: &Capabilities,
-    preopens: &[Preopen],
     streams: Streams,
-    alone: bool,
 ) -> Result<WasiCtxBuilder, GrantError> {
     check_texts("the arguments", granted.arguments.iter().map(String::as_str))?;
     let names = granted.environment.iter().map(|(name, _)| name.as_str());
@@ -136,7 +131,7 @@ pub(crate) fn context(
     check_texts("the environment", names.chain(values))?;
 
     let mut builder = WasiCtxBuilder::new();
-    builder.allow_blocking_current_thread(alone).max_random_size(RANDOM_SIZE_MAX);
+    builder.max_random_size(RANDOM_SIZE_MAX);
     builder.args(&granted.arguments).envs(&granted.environment);
     if let Some(directory) = &granted.working_directory {
         if granted.environment.iter().all(|(name, _)| name != "PWD") {
@@ -145,17 +140,5 @@ pub(crate) fn context(
         builder.initial_cwd(directory);
     }
     builder.stdin(streams.stdin).stdout(streams.stdout).stderr(streams.stderr);
-    for preopen in preopens {
-        let access = match preopen.access {
-            Access::ReadOnly => FsPerms::ReadOnly,
-            Access::ReadWrite => FsPerms::ReadWrite,
-        };
-        builder.preopened_dir(&preopen.host, &preopen.guest, access).map_err(|error| {
-            GrantError::Open {
-                host: preopen.host.clone(),
-                source: error.downcast().unwrap_or_else(std::io::Error::other),
-            }
-        })?;
-    }
     Ok(builder)
 }

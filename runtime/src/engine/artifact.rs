@@ -11,10 +11,10 @@ use wasmtime::Engine;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
-use crate::digest::Digest;
 use crate::platform::files;
 
 use super::kind::Form;
+use super::kind::Key;
 
 /// The version of the format below.
 ///
@@ -22,23 +22,24 @@ use super::kind::Form;
 /// the format wants, but nothing ever removes the old ones except the cache's own bound.
 const FORMAT_VERSION: u32 = 1;
 
-const _: () = assert!(FOOTER_SIZE == 56, "a footer of another size needs another FORMAT_VERSION");
+const _: () = assert!(FOOTER_SIZE == 64, "a footer of another size needs another FORMAT_VERSION");
 
 /// The first bytes of a footer.
 const MAGIC: [u8; 8] = *b"ARILcode";
 
-/// The size of a footer: magic, version, flags, key, length of the code.
-const FOOTER_SIZE: usize = 8 + 4 + 4 + 32 + 8;
+/// The size of a footer: magic, version, four zeros, both parts of the key, length of the code.
+const FOOTER_SIZE: usize = 8 + 4 + 4 + 32 + 8 + 8;
 
 /// The footer that makes `code_size` bytes an artifact kept under `key`.
 ///
 /// It stands behind the code, so that the code begins at a page and can be mapped.
-pub(super) fn footer(key: &Digest, code_size: u64) -> [u8; FOOTER_SIZE] {
+pub(super) fn footer(key: &Key, code_size: u64) -> [u8; FOOTER_SIZE] {
     let mut footer = [0; FOOTER_SIZE];
     footer[..8].copy_from_slice(&MAGIC);
     footer[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    footer[16..48].copy_from_slice(key.as_bytes());
-    footer[48..].copy_from_slice(&code_size.to_le_bytes());
+    footer[16..48].copy_from_slice(key.wasm.as_bytes());
+    footer[48..56].copy_from_slice(&key.build.to_le_bytes());
+    footer[56..].copy_from_slice(&code_size.to_le_bytes());
     footer
 }
 
@@ -56,7 +57,7 @@ pub(crate) enum LoadError {
 }
 
 /// Finds out whether `file` is a whole artifact kept under `key`, which nobody else could change.
-pub(super) fn verify(file: &mut File, key: &Digest) -> Result<(), LoadError> {
+pub(super) fn verify(file: &mut File, key: &Key) -> Result<(), LoadError> {
     let metadata = file.metadata().map_err(LoadError::Read)?;
     if !metadata.is_file() {
         return Err(LoadError::Foreign("it is not a regular file"));
@@ -106,7 +107,7 @@ impl Verified {
     pub(crate) fn load(self, engine: &Engine) -> Result<Code, LoadError> {
         let refused = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
         match self.form {
-            Form::Module => {
+            Form::Module | Form::UncountedModule => {
                 // JUSTIFICATION: compiling at each start costs three thousand times as much.
                 // SAFETY: only our compiler role writes into the cache. `verify` saw that the open
                 // file belongs to this user, cannot be written by others, has no second name, and
@@ -131,6 +132,12 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::digest::Digest;
+    use crate::engine::Kind;
+
+    fn key_of(wasm: &[u8]) -> Key {
+        Key::new(Digest::of(wasm), Form::Module, Kind::default())
+    }
 
     fn artifact(content: &[u8]) -> (tempfile::TempDir, File) {
         let dir = tempfile::tempdir().expect("a directory");
@@ -141,11 +148,11 @@ mod tests {
 
     #[test]
     fn a_whole_artifact_is_told_from_one_that_is_truncated_swapped_or_longer() {
-        let key = Digest::of(b"key");
+        let key = key_of(b"key");
         let whole = [b"code".as_slice(), &footer(&key, 4)].concat();
         let (_dir, mut file) = artifact(&whole);
         verify(&mut file, &key).expect("it is whole");
-        assert!(matches!(verify(&mut file, &Digest::of(b"other")), Err(LoadError::Footer)));
+        assert!(matches!(verify(&mut file, &key_of(b"other")), Err(LoadError::Footer)));
 
         let (_dir, mut file) = artifact(&whole[1..]);
         assert!(matches!(verify(&mut file, &key), Err(LoadError::Footer)));
@@ -160,7 +167,7 @@ mod tests {
     fn an_artifact_that_others_could_have_changed_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
 
-        let key = Digest::of(b"key");
+        let key = key_of(b"key");
         let whole = [b"code".as_slice(), &footer(&key, 4)].concat();
         let (dir, mut file) = artifact(&whole);
         std::fs::hard_link(dir.path().join("code"), dir.path().join("twin")).expect("a link");

@@ -17,8 +17,8 @@ use super::artifact::footer;
 use super::artifact::verify;
 use super::index::Index;
 use super::index::Known;
+use super::kind::Key;
 use super::kind::Kind;
-use super::kind::key;
 
 /// What the cache can fail at, beyond not having something.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +83,8 @@ impl Cache {
 
     /// The artifact of this wasm for this kind, if there is one that can be trusted.
     pub(crate) fn find(&self, known: &Known, kind: Kind) -> Option<Verified> {
-        let key = key(&known.digest, known.form, kind);
-        let path = self.artifacts.path_of(&key.hex());
+        let key = Key::new(known.digest, known.form, kind);
+        let path = self.artifacts.path_of(&key.file_name());
         let mut file = files::open_own(&path).ok()?;
         verify(&mut file, &key).ok()?;
         Some(Verified { file, form: known.form })
@@ -115,7 +115,7 @@ impl Cache {
         known: &Known,
         kind: Kind,
     ) -> Result<(), CacheError> {
-        let key = key(&known.digest, known.form, kind);
+        let key = Key::new(known.digest, known.form, kind);
         let written = draft.file.metadata().and_then(|metadata| {
             use io::Seek as _;
             use io::Write as _;
@@ -123,15 +123,15 @@ impl Cache {
             draft.file.write_all(&footer(&key, metadata.len()))
         });
         let path = std::mem::take(&mut draft.path);
-        self.artifacts.commit(written, &draft.file, &path, &key.hex())?;
+        self.artifacts.commit(written, &draft.file, &path, &key.file_name())?;
         self.index.remember_form(known);
         Ok(())
     }
 
     /// Forgets the artifact, which turned out not to load here.
     pub(crate) fn forget(&self, known: &Known, kind: Kind) {
-        let key = key(&known.digest, known.form, kind);
-        let _absent = std::fs::remove_file(self.artifacts.path_of(&key.hex()));
+        let key = Key::new(known.digest, known.form, kind);
+        let _absent = std::fs::remove_file(self.artifacts.path_of(&key.file_name()));
     }
 }
 

@@ -13,7 +13,9 @@ use crate::digest::Digest;
 
 use super::WASM_SIZE_MAX;
 use super::config::compiling_engine;
+use super::instrument::instrument;
 use super::kind::Form;
+use super::kind::Interruption;
 use super::kind::Kind;
 
 /// What the compiler is asked for.
@@ -94,15 +96,32 @@ fn machine_code(bytes: &[u8], kind: Kind) -> Result<(Form, Vec<u8>), String> {
     let told = |error: wasmtime::Error| format!("{error:#}");
     let header: [u8; 8] = bytes.first_chunk().copied().ok_or("it is truncated")?;
     match header {
-        [0, b'a', b's', b'm', 1, 0, 0, 0] => {
-            let engine = compiling_engine(Form::Module, kind).map_err(told)?;
-            let module = Module::from_binary(&engine, &bytes).map_err(told)?;
-            Ok((Form::Module, module.serialize().map_err(told)?))
-        }
+        [0, b'a', b's', b'm', 1, 0, 0, 0] => module(&bytes, kind).map_err(told),
         [0, b'a', b's', b'm', _, _, 1, 0] => component(&bytes, kind).map_err(told),
         [0, b'a', b's', b'm', ..] => Err(format!("its version {:?} is unknown", &header[4..])),
         _ => Err("it is neither wasm nor its text form".to_owned()),
     }
+}
+
+/// Compiles a module; with its work counted where that is asked for and can be done.
+fn module(bytes: &[u8], kind: Kind) -> wasmtime::Result<(Form, Vec<u8>)> {
+    let engine = compiling_engine(Form::Module, kind)?;
+    // What counts reads only what is valid.
+    Module::validate(&engine, bytes)?;
+    let counted = instrument(bytes).ok();
+    if kind.interruption(Form::Module) == Interruption::Counted {
+        let code = counted.map(|counted| Module::from_binary(&engine, &counted)?.serialize());
+        if let Some(Ok(code)) = code {
+            return Ok((Form::Module, code));
+        }
+        let engine = compiling_engine(Form::UncountedModule, kind)?;
+        let code = Module::from_binary(&engine, bytes)?.serialize()?;
+        return Ok((Form::UncountedModule, code));
+    }
+    // The form is that of the wasm: it must not depend on what is asked for.
+    let countable = counted.is_some_and(|counted| Module::validate(&engine, &counted).is_ok());
+    let form = if countable { Form::Module } else { Form::UncountedModule };
+    Ok((form, Module::from_binary(&engine, bytes)?.serialize()?))
 }
 
 /// Compiles a component; with support for concurrency only where it is needed, because every

@@ -11,6 +11,7 @@ use wasmtime::WasmBacktraceDetails;
 use crate::units::Bytes;
 
 use super::kind::Form;
+use super::kind::Interruption;
 use super::kind::Kind;
 
 /// Room for many guests in one process.
@@ -29,6 +30,9 @@ const HOST_STACK: u64 = 1 << 20;
 
 /// Elements of one table in a pool. A reservation of address space, not memory.
 const TABLE_ELEMENTS_MAX: usize = 1_000_000;
+
+/// Address space of one linear memory: all that a 32-bit guest can name.
+pub(crate) const MEMORY_RESERVATION: usize = 4 << 30;
 
 /// An engine that compiles and never runs.
 pub(crate) fn compiling_engine(form: Form, kind: Kind) -> wasmtime::Result<Engine> {
@@ -67,7 +71,10 @@ pub(crate) fn running_engine(
 fn settings(form: Form, kind: Kind) -> Config {
     let concurrent = form == Form::ConcurrentComponent;
     let mut config = Config::new();
-    config.epoch_interruption(kind.epochs);
+    let interruption = kind.interruption(form);
+    config.epoch_interruption(interruption == Interruption::Epochs);
+    // Counted code says which of its branches are hardly ever taken.
+    config.wasm_branch_hinting(interruption == Interruption::Counted);
     config.consume_fuel(kind.fuel);
     // Only what needs it pays for concurrency: host calls cost four times as much with it.
     config.concurrency_support(concurrent);
@@ -75,7 +82,7 @@ fn settings(form: Form, kind: Kind) -> Config {
     // Threads of a guest would share its memory, which the meter cannot see.
     config.shared_memory(false);
     // A full reservation lets the guest's code leave bounds checks to the memory hardware.
-    config.memory_reservation(4 << 30);
+    config.memory_reservation(MEMORY_RESERVATION as u64);
     config.memory_guard_size(32 << 20);
     config.guard_before_linear_memory(true);
     config.signals_based_traps(true);

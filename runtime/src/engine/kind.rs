@@ -1,9 +1,10 @@
 //! What an artifact is compiled for.
 
 use std::fmt;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher as _;
 use std::str::FromStr;
-
-use sha2::Digest as _;
 
 use crate::digest::Digest;
 
@@ -14,6 +15,8 @@ use super::ENGINE;
 pub(crate) enum Form {
     /// A core module.
     Module,
+    /// A core module whose work cannot be counted: epochs interrupt it.
+    UncountedModule,
     /// A component without concurrency of its own: WASI 0.2.
     Component,
     /// A component that needs the engine's support for concurrency: WASI 0.3.
@@ -24,6 +27,7 @@ impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Module => "module",
+            Self::UncountedModule => "uncounted-module",
             Self::Component => "component",
             Self::ConcurrentComponent => "concurrent-component",
         })
@@ -36,6 +40,7 @@ impl FromStr for Form {
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
             "module" => Ok(Self::Module),
+            "uncounted-module" => Ok(Self::UncountedModule),
             "component" => Ok(Self::Component),
             "concurrent-component" => Ok(Self::ConcurrentComponent),
             _ => Err(()),
@@ -43,11 +48,24 @@ impl FromStr for Form {
     }
 }
 
+/// By what a guest can be interrupted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Interruption {
+    /// By nothing.
+    #[default]
+    None,
+    /// By the engine's checks in loops and functions.
+    Epochs,
+    /// By our own, which are in the wasm before it is compiled: see
+    /// [`instrument`](super::instrument). Only a [`Form::Module`] can have them; epochs interrupt
+    /// the other forms.
+    Counted,
+}
+
 /// What machine code has compiled in beside the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
-    /// Checks in loops and functions, by which a guest can be interrupted.
-    pub(crate) epochs: bool,
+    pub(crate) interruption: Interruption,
     /// A price on each instruction.
     pub(crate) fuel: bool,
 }
@@ -55,64 +73,88 @@ pub(crate) struct Kind {
 impl Kind {
     /// A word for it, in the names of files.
     pub(crate) const fn word(self) -> &'static str {
-        match (self.epochs, self.fuel) {
-            (false, false) => "plain",
-            (true, false) => "epochs",
-            (false, true) => "fuel",
-            (true, true) => "epochs+fuel",
+        match (self.interruption, self.fuel) {
+            (Interruption::None, false) => "plain",
+            (Interruption::Epochs, false) => "epochs",
+            (Interruption::Counted, false) => "counted",
+            (Interruption::None, true) => "fuel",
+            (Interruption::Epochs, true) => "epochs+fuel",
+            (Interruption::Counted, true) => "counted+fuel",
+        }
+    }
+
+    /// By what code of this kind and form is interrupted in fact.
+    pub(crate) const fn interruption(self, form: Form) -> Interruption {
+        match (self.interruption, form) {
+            (Interruption::Counted, Form::Module) => Interruption::Counted,
+            (Interruption::Counted | Interruption::Epochs, _) => Interruption::Epochs,
+            (Interruption::None, _) => Interruption::None,
         }
     }
 
     /// The kind with that word.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
-        let kinds = [(false, false), (true, false), (false, true), (true, true)];
-        let kinds = kinds.map(|(epochs, fuel)| Self { epochs, fuel });
-        kinds.into_iter().find(|kind| kind.word() == word)
+        let interruptions = [Interruption::None, Interruption::Epochs, Interruption::Counted];
+        let kinds =
+            interruptions.map(|interruption| [false, true].map(|fuel| Self { interruption, fuel }));
+        kinds.into_iter().flatten().find(|kind| kind.word() == word)
     }
 }
 
-/// What an artifact is kept under: the wasm it was made from, the kind, the engine and the
-/// processor.
-pub(crate) fn key(wasm: &Digest, form: Form, kind: Kind) -> Digest {
-    let mut hasher = sha2::Sha256::new();
-    hasher.update(format!("{wasm}\n{form}\n{}\n{ENGINE}\n{}\n", kind.word(), processor()));
-    let hex = hasher.finalize();
-    Digest::from_bytes(hex.into())
+/// What an artifact is kept under: the wasm that it was made from, and what it was made into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) wasm: Digest,
+    /// Form, kind, engine and processor, hashed. No secret and no signature: the engine itself
+    /// refuses code that was made for another.
+    pub(crate) build: u64,
+}
+
+impl Key {
+    pub(crate) fn new(wasm: Digest, form: Form, kind: Kind) -> Self {
+        // Not a cryptographic hash, because the first of a process asks the processor what it can,
+        // which takes a virtual machine tens of microseconds.
+        let mut hasher = DefaultHasher::new();
+        (form, kind, ENGINE).hash(&mut hasher);
+        hash_processor(&mut hasher);
+        Self { wasm, build: hasher.finish() }
+    }
+
+    /// The name of the artifact's file.
+    pub(crate) fn file_name(&self) -> String {
+        format!("{}-{:016x}", self.wasm.hex(), self.build)
+    }
 }
 
 /// The processor, as far as machine code may depend on it.
 ///
 /// The engine refuses code that needs what a processor lacks; the name sees to it that two
 /// machines with one cache directory do not take turns in replacing each other's code.
-fn processor() -> String {
-    let mut name = String::from(std::env::consts::ARCH);
+fn hash_processor(hasher: &mut DefaultHasher) {
+    std::env::consts::ARCH.hash(hasher);
     #[cfg(target_arch = "x86_64")]
     {
         let features = [
-            ("sse3", std::arch::is_x86_feature_detected!("sse3")),
-            ("ssse3", std::arch::is_x86_feature_detected!("ssse3")),
-            ("sse4.1", std::arch::is_x86_feature_detected!("sse4.1")),
-            ("sse4.2", std::arch::is_x86_feature_detected!("sse4.2")),
-            ("popcnt", std::arch::is_x86_feature_detected!("popcnt")),
-            ("avx", std::arch::is_x86_feature_detected!("avx")),
-            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
-            ("fma", std::arch::is_x86_feature_detected!("fma")),
-            ("bmi1", std::arch::is_x86_feature_detected!("bmi1")),
-            ("bmi2", std::arch::is_x86_feature_detected!("bmi2")),
-            ("lzcnt", std::arch::is_x86_feature_detected!("lzcnt")),
-            ("cmpxchg16b", std::arch::is_x86_feature_detected!("cmpxchg16b")),
-            ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
-            ("avx512dq", std::arch::is_x86_feature_detected!("avx512dq")),
-            ("avx512vl", std::arch::is_x86_feature_detected!("avx512vl")),
-            ("avx512vbmi", std::arch::is_x86_feature_detected!("avx512vbmi")),
-            ("avx512bitalg", std::arch::is_x86_feature_detected!("avx512bitalg")),
+            std::arch::is_x86_feature_detected!("sse3"),
+            std::arch::is_x86_feature_detected!("ssse3"),
+            std::arch::is_x86_feature_detected!("sse4.1"),
+            std::arch::is_x86_feature_detected!("sse4.2"),
+            std::arch::is_x86_feature_detected!("popcnt"),
+            std::arch::is_x86_feature_detected!("avx"),
+            std::arch::is_x86_feature_detected!("avx2"),
+            std::arch::is_x86_feature_detected!("fma"),
+            std::arch::is_x86_feature_detected!("bmi1"),
+            std::arch::is_x86_feature_detected!("bmi2"),
+            std::arch::is_x86_feature_detected!("lzcnt"),
+            std::arch::is_x86_feature_detected!("cmpxchg16b"),
+            std::arch::is_x86_feature_detected!("avx512f"),
+            std::arch::is_x86_feature_detected!("avx512dq"),
+            std::arch::is_x86_feature_detected!("avx512vl"),
+            std::arch::is_x86_feature_detected!("avx512vbmi"),
+            std::arch::is_x86_feature_detected!("avx512bitalg"),
         ];
-        for (feature, _) in features.into_iter().filter(|(_, present)| *present) {
-            name.push('+');
-            name.push_str(feature);
-        }
+        features.hash(hasher);
     }
-    name
 }
 
 #[cfg(test)]
@@ -121,11 +163,13 @@ mod tests {
 
     #[test]
     fn words_lead_back_to_their_kinds_and_forms() {
-        for kind in ["plain", "epochs", "fuel", "epochs+fuel"] {
+        for kind in ["plain", "epochs", "counted", "fuel", "epochs+fuel", "counted+fuel"] {
             assert_eq!(Kind::from_word(kind).map(Kind::word), Some(kind));
         }
         assert_eq!(Kind::from_word("other"), None);
-        for form in [Form::Module, Form::Component, Form::ConcurrentComponent] {
+        for form in
+            [Form::Module, Form::UncountedModule, Form::Component, Form::ConcurrentComponent]
+        {
             assert_eq!(form.to_string().parse(), Ok(form));
         }
     }
@@ -135,10 +179,12 @@ mod tests {
         let wasm = Digest::of(b"wasm");
         let plain = Kind::default();
         let keys = [
-            key(&wasm, Form::Module, plain),
-            key(&Digest::of(b"other"), Form::Module, plain),
-            key(&wasm, Form::Component, plain),
-            key(&wasm, Form::Module, Kind { fuel: true, ..plain }),
+            Key::new(wasm, Form::Module, plain),
+            Key::new(Digest::of(b"other"), Form::Module, plain),
+            Key::new(wasm, Form::Component, plain),
+            Key::new(wasm, Form::Module, Kind { fuel: true, ..plain }),
+            Key::new(wasm, Form::Module, Kind { interruption: Interruption::Epochs, ..plain }),
+            Key::new(wasm, Form::Module, Kind { interruption: Interruption::Counted, ..plain }),
         ];
         for (i, one) in keys.iter().enumerate() {
             assert!(keys[i + 1..].iter().all(|other| one != other));

@@ -5,6 +5,7 @@ mod cache;
 mod compiler;
 mod config;
 mod index;
+mod instrument;
 mod kind;
 
 pub(crate) use artifact::Code;
@@ -14,12 +15,18 @@ pub(crate) use cache::Cache;
 pub(crate) use compiler::Job;
 pub(crate) use compiler::Report;
 pub(crate) use compiler::compile;
+pub(crate) use config::MEMORY_RESERVATION;
 pub(crate) use config::Pool;
 pub(crate) use config::running_engine;
 pub(crate) use index::Known;
 #[cfg(fuzzing)]
 pub(crate) use index::read_entry;
+pub(crate) use instrument::DUE;
+pub(crate) use instrument::MODULE as INTERRUPT;
+pub(crate) use instrument::REST;
+pub(crate) use instrument::SHIFT;
 pub(crate) use kind::Form;
+pub(crate) use kind::Interruption;
 pub(crate) use kind::Kind;
 
 /// The engine that artifacts are made for. An artifact of another one is never looked up.

@@ -12,12 +12,12 @@ use std::time::Instant;
 use wasmtime::Engine;
 use wasmtime::UpdateDeadline;
 
+use crate::capabilities::Files;
 use crate::capabilities::InEnd;
 use crate::capabilities::Input;
 use crate::capabilities::OutEnd;
 use crate::capabilities::Output;
 use crate::capabilities::Streams;
-use crate::capabilities::preopens;
 use crate::limits::Hold;
 use crate::limits::Watch;
 use crate::platform::Ask;
@@ -127,20 +127,24 @@ pub(crate) fn occupy(
     report: Report,
 ) -> Result<std::convert::Infallible, LaunchError> {
     let amounts = spec.limits.amounts(false)?;
-    let preopens = preopens(&spec.capabilities, empty)?;
+    let files = Arc::new(Files::open(&spec.capabilities, empty, true)?);
     let vitals = Arc::new(Vitals::new(&amounts));
     let unwatched = |error: std::io::Error| LaunchError::Exhausted {
         reason: format!("the guest cannot be watched: {error}"),
     };
     let input_end = Arc::new(InputEnd::new().map_err(unwatched)?);
     let streams = connect(spec, &vitals, &input_end)?;
-    let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, preopens), true)?;
+    let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, files))?;
     let finish = Arc::new(Finish {
         vitals: Arc::clone(&vitals),
         cpu_at_launch: clock::process_cpu_time(),
         holds: Mutex::new(Some(spec.limits.holds(&amounts, Watch::Process))),
         report: Mutex::new(Some(report)),
     });
+    if let Some(more) = amounts.open_files {
+        process::bound_open_files(more).map_err(unwatched)?;
+    }
+    process::share_one_heap();
     let asks = Asks::block();
     let watchdog =
         Watchdog { finish: Arc::clone(&finish), input_end, grace: occupation.grace, stop_at: None };
@@ -149,6 +153,7 @@ pub(crate) fn occupy(
         .stack_size(WATCHDOG_STACK)
         .spawn(move || watchdog.watch(&asks))
         .map_err(unwatched)?;
+    ready.prefer_large_pages();
     if amounts.cpus.is_some() {
         throttle(&mut ready, &loaded.engine, &vitals).map_err(unwatched)?;
     }

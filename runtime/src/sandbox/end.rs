@@ -3,6 +3,8 @@
 use wasmtime::WasmBacktrace;
 use wasmtime_wasi::I32Exit;
 
+use crate::engine::INTERRUPT;
+use crate::engine::SHIFT;
 use crate::limits::Overflow;
 
 use super::exit::Exit;
@@ -81,13 +83,31 @@ fn kind_of(trap: wasmtime::Trap) -> Option<TrapKind> {
 
 fn frames(error: &wasmtime::Error) -> Vec<Frame> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    let frame = |frame: &wasmtime::FrameInfo| Frame {
-        function: frame
-            .func_name()
-            .map_or_else(|| format!("${}", frame.func_index()), |name| bounded(name.to_owned())),
-        offset: frame.module_offset().map(|offset| offset as u64),
+    let frame = |frame: &wasmtime::FrameInfo| {
+        let number = frame.func_index();
+        // Where work is counted, functions have other numbers than in the guest's own wasm, one is
+        // not its own, and there is no way back from the place in the code.
+        let (number, offset) = match first_own(frame.module()) {
+            None => (number, frame.module_offset().map(|offset| offset as u64)),
+            Some(own) if number < own => return None,
+            Some(_) => (number.saturating_sub(SHIFT), None),
+        };
+        let name = frame.func_name().map(|name| bounded(name.to_owned()));
+        Some(Frame { function: name.unwrap_or_else(|| format!("${number}")), offset })
     };
-    backtrace.frames().iter().take(FRAMES_MAX).map(frame).collect()
+    backtrace.frames().iter().filter_map(frame).take(FRAMES_MAX).collect()
+}
+
+/// The number of the first function that is the guest's own, where its work is counted.
+fn first_own(module: &wasmtime::Module) -> Option<u32> {
+    let mut counted = false;
+    let mut functions = 0_u32;
+    for import in module.imports() {
+        counted |= import.module() == INTERRUPT;
+        functions += u32::from(matches!(import.ty(), wasmtime::ExternType::Func(_)));
+    }
+    // Behind the imports stands the function that calls the host.
+    counted.then_some(functions + 1)
 }
 
 /// A text with a stranger's words in it, as it can be shown: what would move a terminal's cursor,

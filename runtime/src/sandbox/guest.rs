@@ -5,13 +5,15 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 
+use crate::capabilities::Files;
 use crate::capabilities::GrantError;
-use crate::capabilities::Preopen;
 use crate::capabilities::Streams;
 use crate::capabilities::context;
 use crate::engine::Code;
+use crate::engine::MEMORY_RESERVATION;
 use crate::limits::Amounts;
 use crate::limits::LimitError;
+use crate::platform::process;
 
 use super::end::exit_of;
 use super::end::printable;
@@ -90,6 +92,7 @@ pub(super) struct Ready {
     loaded: Arc<Loaded>,
     call: Option<Call>,
     fuel: Option<u64>,
+    large_pages: bool,
 }
 
 /// A function to call instead of the guest's start.
@@ -110,8 +113,7 @@ pub(super) fn ready(
     spec: &SandboxSpec,
     amounts: &Amounts,
     vitals: &Arc<Vitals>,
-    (streams, preopens): (Streams, Vec<Preopen>),
-    alone: bool,
+    (streams, files): (Streams, Arc<Files>),
 ) -> Result<Ready, LaunchError> {
     let linked = loaded.linked(spec.trap_unknown_imports)?;
     let call = match &spec.invocation {
@@ -133,22 +135,28 @@ pub(super) fn ready(
             }
         }),
     };
-    let mut wasi = context(&spec.capabilities, &preopens, streams.clone(), alone)?;
+    let mut wasi = context(&spec.capabilities, streams.clone())?;
     let guest = if loaded.is_component() {
-        Guest::Component(Box::new(ComponentGuest::new(wasi.build(), preopens)))
+        Guest::Component(Box::new(ComponentGuest::new(wasi.build(), files)))
     } else {
-        let guest = Preview1::new(wasi.build_p1(), Arc::clone(vitals), streams, preopens);
+        let guest = Preview1::new(wasi.build_p1(), Arc::clone(vitals), streams, files);
         Guest::Preview1(Box::new(guest))
     };
     let state = State::new(guest, Arc::clone(vitals), amounts);
     let store = store(&loaded.engine, state, amounts).map_err(LaunchError::engine)?;
     let fuel = amounts.fuel.map(crate::units::Fuel::get);
-    Ok(Ready { store, linked, loaded: Arc::clone(loaded), call, fuel })
+    Ok(Ready { store, linked, loaded: Arc::clone(loaded), call, fuel, large_pages: false })
 }
 
 impl Ready {
     pub(super) fn store(&mut self) -> &mut Store<State> {
         &mut self.store
+    }
+
+    /// Asks for large pages for the guest's memory: where it is the only one, and not one of a
+    /// pool whose memory is cleared and used again.
+    pub(super) fn prefer_large_pages(&mut self) {
+        self.large_pages = true;
     }
 
     /// Runs the guest to its end.
@@ -178,6 +186,11 @@ impl Ready {
         match &self.linked {
             Linked::Module(pre) => {
                 let instance = pre.instantiate_async(&mut *store).await.map_err(Failure::Start)?;
+                if self.large_pages
+                    && let Some(memory) = instance.get_memory(&mut *store, "memory")
+                {
+                    process::prefer_large_pages(memory.data_ptr(&*store), MEMORY_RESERVATION);
+                }
                 vitals.note_first_instruction();
                 run_module(store, instance, self.call.as_ref()).await.map_err(Failure::Run)
             }

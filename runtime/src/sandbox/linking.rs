@@ -1,6 +1,8 @@
 //! Worlds: what a guest may import, what it exports to be run by, and what it lacks.
 
+use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 use wasmtime::Engine;
 use wasmtime::ExternType;
@@ -25,6 +27,7 @@ use crate::engine::Form;
 
 use super::end::printable;
 use super::guest::LaunchError;
+use super::interrupt;
 use super::state::Answer;
 use super::state::State;
 
@@ -34,6 +37,8 @@ pub(crate) struct Loaded {
     pub(super) engine: Engine,
     pub(super) code: Code,
     form: Form,
+    /// Where the guest's work is counted, the ticks at which it gives way.
+    ticks: Option<Arc<AtomicU64>>,
     linked: OnceLock<Result<Linked, LaunchError>>,
 }
 
@@ -51,8 +56,13 @@ impl std::fmt::Debug for Linked {
 }
 
 impl Loaded {
-    pub(crate) fn new(engine: Engine, code: Code, form: Form) -> Self {
-        Self { engine, code, form, linked: OnceLock::new() }
+    pub(crate) fn new(
+        engine: Engine,
+        code: Code,
+        form: Form,
+        ticks: Option<Arc<AtomicU64>>,
+    ) -> Self {
+        Self { engine, code, form, ticks, linked: OnceLock::new() }
     }
 
     /// Whether the code is a component's.
@@ -83,6 +93,9 @@ impl Loaded {
                     State::preview1,
                 )
                 .map_err(LaunchError::engine)?;
+                if let Some(ticks) = &self.ticks {
+                    interrupt::link(&mut linker, ticks).map_err(LaunchError::engine)?;
+                }
                 if trap_unknown {
                     linker.define_unknown_imports_as_traps(module).map_err(LaunchError::engine)?;
                 }

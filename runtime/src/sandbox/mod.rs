@@ -5,6 +5,7 @@ mod end;
 mod event;
 mod exit;
 mod guest;
+mod interrupt;
 mod invoke;
 mod linking;
 mod preview1;

@@ -14,6 +14,7 @@ use wiggle::GuestMemory;
 use wiggle::GuestPtr;
 
 use crate::capabilities::Denial;
+use crate::capabilities::Files;
 use crate::capabilities::InEnd;
 use crate::capabilities::OutEnd;
 use crate::capabilities::Preopen;
@@ -47,8 +48,9 @@ pub(super) struct Preview1 {
     outputs: [OutEnd; 2],
     /// Which of the descriptors 0, 1 and 2 are still the standard streams.
     intact: [bool; 3],
-    /// What the descriptors from 3 on are, as long as they are that.
-    preopens: Vec<Option<Preopen>>,
+    /// What the descriptors from 3 on are, but for those that are something else by now.
+    files: Arc<Files>,
+    gone: Vec<u32>,
     /// The descriptors that were there from the start, under their numbers of now: they do not
     /// count as open files.
     given: BTreeSet<u32>,
@@ -59,10 +61,13 @@ impl Preview1 {
         mut inner: WasiP1Ctx,
         vitals: Arc<Vitals>,
         streams: Streams,
-        preopens: Vec<Preopen>,
+        files: Arc<Files>,
     ) -> Self {
-        inner.ctx().table.set_max_capacity(RESOURCES_MAX);
-        let given = (0..FIRST_PREOPEN).chain((FIRST_PREOPEN..).take(preopens.len())).collect();
+        let view = inner.ctx();
+        view.table.set_max_capacity(RESOURCES_MAX);
+        files.give(view.ctx);
+        let given =
+            (0..FIRST_PREOPEN).chain((FIRST_PREOPEN..).take(files.preopens.len())).collect();
         Self {
             inner,
             given,
@@ -70,22 +75,25 @@ impl Preview1 {
             stdin: streams.stdin,
             outputs: [streams.stdout, streams.stderr],
             intact: [true; 3],
-            preopens: preopens.into_iter().map(Some).collect(),
+            files,
+            gone: Vec::new(),
         }
     }
 
     fn preopen(&self, fd: types::Fd) -> Option<&Preopen> {
         let index = u32::from(fd).checked_sub(FIRST_PREOPEN)?;
-        self.preopens.get(index as usize)?.as_ref()
+        if self.gone.contains(&index) {
+            return None;
+        }
+        self.files.preopens.get(index as usize)
     }
 
     /// A descriptor is no longer what it was from the start.
     fn forget(&mut self, fd: types::Fd) {
-        let fd = u32::from(fd) as usize;
-        if let Some(intact) = self.intact.get_mut(fd) {
+        if let Some(intact) = self.intact.get_mut(u32::from(fd) as usize) {
             *intact = false;
-        } else if let Some(preopen) = self.preopens.get_mut(fd - FIRST_PREOPEN as usize) {
-            *preopen = None;
+        } else if self.preopen(fd).is_some() {
+            self.gone.push(u32::from(fd) - FIRST_PREOPEN);
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::task::Context;
 use std::task::Poll;
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
@@ -16,13 +17,15 @@ use tokio::io::WriteHalf;
 use tokio::sync::SetOnce;
 use wasmtime::UpdateDeadline;
 
+use crate::capabilities::Denial;
+use crate::capabilities::Files;
 use crate::capabilities::InEnd;
 use crate::capabilities::Input;
 use crate::capabilities::OutEnd;
 use crate::capabilities::Output;
 use crate::capabilities::Streams;
-use crate::capabilities::preopens;
 use crate::capabilities::stream_pair;
+use crate::limits::Amounts;
 use crate::limits::LimitError;
 use crate::limits::Limits;
 use crate::limits::Watch;
@@ -52,10 +55,20 @@ const TICKS: u64 = 1;
 #[derive(Debug)]
 pub struct Sandbox {
     vitals: Arc<Vitals>,
-    outcome: Arc<SetOnce<Result<Record, LaunchError>>>,
+    outcome: Arc<SetOnce<Result<End, LaunchError>>>,
+    launched_with: (Limits, Amounts),
     limits: Mutex<(Limits, bool)>,
     ends: Mutex<HostEnds>,
     captured: [Captured; 2],
+}
+
+/// How a guest ended, before anybody asks for its record.
+#[derive(Clone, Debug)]
+struct End {
+    exit: Exit,
+    stats: Stats,
+    denials: Vec<Denial>,
+    results: Vec<String>,
 }
 
 type Captured = Option<Arc<Mutex<Vec<u8>>>>;
@@ -74,43 +87,48 @@ pub(crate) type Lease = Box<dyn Send>;
 pub(crate) fn launch(
     loaded: &Arc<Loaded>,
     spec: &SandboxSpec,
-    empty: &std::path::Path,
+    files: Arc<Files>,
     lease: Lease,
 ) -> Result<Sandbox, LaunchError> {
     let captures = spec.captures();
     let amounts = spec.limits.amounts(captures)?;
-    let preopens = preopens(&spec.capabilities, empty)?;
     let vitals = Arc::new(Vitals::new(&amounts));
     let (streams, ends, captured) = connect(spec, &vitals)?;
-    let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, preopens), false)?;
+    let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, files))?;
     interrupt(&mut ready, &vitals);
     let outcome = Arc::new(SetOnce::new());
-    let holds = spec.limits.holds(&amounts, Watch::Shared);
     let sandbox = Sandbox {
         vitals: Arc::clone(&vitals),
         outcome: Arc::clone(&outcome),
+        launched_with: (spec.limits, amounts),
         limits: Mutex::new((spec.limits, captures)),
         ends: Mutex::new(ends),
         captured,
     };
     let told = Told(Arc::clone(&outcome));
-    tokio::spawn(async move {
+    let mut task = Box::pin(async move {
         let told = told;
         let result = run(ready, &vitals).await;
-        let record = result.map(|Ended { exit, results }| {
+        let end = result.map(|Ended { exit, results }| {
             vitals.note_end(&exit);
-            Record { exit, stats: vitals.stats(), holds, denials: vitals.denials.latest(), results }
+            let (stats, denials) = (vitals.stats(), vitals.denials.latest());
+            End { exit, stats, denials, results }
         });
         drop(lease);
         // Only this task sets it.
-        let _first = told.0.set(record);
+        let _first = told.0.set(end);
     });
+    // Most guests end before they wait for anything: handing such a one to another thread, and its
+    // end back, takes ten times as long as running it. One that spins gives way at its first tick.
+    if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        tokio::spawn(task);
+    }
     Ok(sandbox)
 }
 
 /// Sees to it that those who wait for a guest are told, also where its task panics, or goes with
 /// the tokio runtime that it was on.
-struct Told(Arc<SetOnce<Result<Record, LaunchError>>>);
+struct Told(Arc<SetOnce<Result<End, LaunchError>>>);
 
 impl Drop for Told {
     fn drop(&mut self) {
@@ -214,7 +232,7 @@ impl Sandbox {
     ///
     /// Fails where the host, and not the guest, is what failed.
     pub async fn wait(&self) -> Result<Exit, LaunchError> {
-        self.record().await.map(|record| record.exit)
+        self.outcome.wait().await.as_ref().map(|end| end.exit.clone()).map_err(Clone::clone)
     }
 
     /// Waits for the guest's end, and tells all about its run.
@@ -223,7 +241,9 @@ impl Sandbox {
     ///
     /// Fails where the host, and not the guest, is what failed.
     pub async fn record(&self) -> Result<Record, LaunchError> {
-        self.outcome.wait().await.clone()
+        let End { exit, stats, denials, results } = self.outcome.wait().await.clone()?;
+        let (limits, amounts) = &self.launched_with;
+        Ok(Record { exit, stats, holds: limits.holds(amounts, Watch::Shared), denials, results })
     }
 
     /// Whether the guest has ended.
@@ -243,7 +263,7 @@ impl Sandbox {
         self.vitals.events.note(Event::Stopping);
         self.vitals.flow.stop_input();
         if let Ok(outcome) = tokio::time::timeout(grace, self.outcome.wait()).await {
-            return outcome.clone().map(|record| record.exit);
+            return outcome.as_ref().map(|end| end.exit.clone()).map_err(Clone::clone);
         }
         self.vitals.order(Exit::Stopped);
         self.wait().await

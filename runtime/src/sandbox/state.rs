@@ -12,6 +12,7 @@ use wasmtime_wasi::WasiView;
 
 use crate::capabilities::Access;
 use crate::capabilities::Denial;
+use crate::capabilities::Files;
 use crate::capabilities::Preopen;
 use crate::capabilities::Refusal;
 use crate::limits::Amounts;
@@ -33,6 +34,8 @@ const CALL_SIZE_MAX: usize = 8 << 20;
 pub(crate) struct State {
     pub(super) guest: Guest,
     pub(super) vitals: Arc<Vitals>,
+    /// The tick at which a guest whose work is counted last gave way.
+    pub(super) tick: u64,
     meter: MeterHandle,
 }
 
@@ -46,23 +49,24 @@ pub(super) enum Guest {
 pub(super) struct ComponentGuest {
     wasi: WasiCtx,
     table: ResourceTable,
-    preopens: Vec<Preopen>,
+    files: Arc<Files>,
     /// Which descriptors are which of the preopens.
     pub(super) known: HashMap<u32, usize>,
 }
 
 impl ComponentGuest {
-    pub(super) fn new(wasi: WasiCtx, preopens: Vec<Preopen>) -> Self {
+    pub(super) fn new(mut wasi: WasiCtx, files: Arc<Files>) -> Self {
+        files.give(&mut wasi);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Self { wasi, table, preopens, known: HashMap::new() }
+        Self { wasi, table, files, known: HashMap::new() }
     }
 }
 
 impl State {
     pub(super) fn new(guest: Guest, vitals: Arc<Vitals>, amounts: &Amounts) -> Self {
         let meter = MeterHandle::new(Arc::clone(&vitals.meter), amounts);
-        Self { guest, vitals, meter }
+        Self { guest, vitals, tick: 0, meter }
     }
 
     /// The preview 1 side; each call of the guest comes through here.
@@ -84,7 +88,7 @@ impl State {
     /// Notes that a component's call was refused, if it was.
     pub(super) fn note_answer(&mut self, base: u32, path: &str, write: bool, answer: Answer) {
         let guest = self.component();
-        let base = guest.known.get(&base).map(|i| &guest.preopens[*i]);
+        let base = guest.known.get(&base).map(|i| &guest.files.preopens[*i]);
         if let Some(denial) = refusal(base, path, write, answer) {
             self.vitals.note_denial(denial);
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::engine::Interruption;
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::limits::Limit;
@@ -23,6 +24,16 @@ use super::runtime::Runtime;
 /// How often guests are interrupted. It bounds how late a limit on time is held, and how long one
 /// guest keeps a thread from the others.
 const TICK: Duration = Duration::from_millis(1);
+
+const COUNTED_OFF: bool = true;
+
+/// The kind of machine code for a guest that shares its process. What counts its work would itself
+/// use fuel, so that with fuel it is epochs that interrupt.
+pub(super) fn kind_for(fuel: bool) -> Kind {
+    let interruption =
+        if fuel || COUNTED_OFF { Interruption::Epochs } else { Interruption::Counted };
+    Kind { interruption, fuel }
+}
 
 /// Advances the epochs of the shared engines while sandboxes are alive, and sleeps otherwise.
 #[derive(Debug)]
@@ -41,7 +52,8 @@ impl Drop for Alive {
 
 impl Runtime {
     /// Launches a guest in a sandbox that shares this process with others. It runs on the tokio
-    /// runtime of the caller, which must have time enabled.
+    /// runtime of the caller, which must have time enabled. The guest's first millisecond runs on
+    /// the calling task: one that needs no more has ended when this returns.
     ///
     /// # Errors
     ///
@@ -71,7 +83,7 @@ impl Runtime {
             })));
         }
         self.check_grants(&spec).map_err(failed)?;
-        let kind = Kind { epochs: true, fuel: spec.limits.fuel.is_asked() };
+        let kind = kind_for(spec.limits.fuel.is_asked());
         let loaded = match artifact.loaded(kind) {
             Some(loaded) => loaded,
             None => self.load_aside(artifact, kind).await?,
@@ -80,7 +92,9 @@ impl Runtime {
         self.inner.alive.fetch_add(1, Relaxed);
         let alive = Alive(Arc::clone(&self.inner.alive));
         self.tick();
-        sandbox::launch(&loaded, &spec, self.inner.cache.empty(), Box::new(alive)).map_err(failed)
+        let files = self.inner.files.get(&spec.capabilities, self.inner.cache.empty());
+        let files = files.map_err(|error| failed(error.into()))?;
+        sandbox::launch(&loaded, &spec, files, Box::new(alive)).map_err(failed)
     }
 
     /// Refuses grants that would let a guest write machine code.
@@ -123,6 +137,7 @@ impl Runtime {
                     std::thread::park_timeout(IDLE);
                     continue;
                 }
+                runtime.inner.ticks.fetch_add(1, Relaxed);
                 for engine in runtime.shared_engines() {
                     engine.increment_epoch();
                 }

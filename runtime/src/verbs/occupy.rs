@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use crate::engine::Interruption;
 use crate::engine::Kind;
 use crate::engine::running_engine;
 use crate::error::Error;
@@ -19,7 +20,9 @@ use super::runtime::Runtime;
 /// The kind of machine code for a guest with these limits in a process of its own: the process
 /// can be ended, so that only a share of processors needs code that gives way.
 pub(super) fn kind_for(limits: &Limits) -> Kind {
-    Kind { epochs: limits.cpus.is_asked(), fuel: limits.fuel.is_asked() }
+    let interruption =
+        if limits.cpus.is_asked() { Interruption::Epochs } else { Interruption::None };
+    Kind { interruption, fuel: limits.fuel.is_asked() }
 }
 
 impl Runtime {

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::engine::Code;
+use crate::engine::Interruption;
 use crate::engine::Kind;
 use crate::engine::Known;
 use crate::engine::LoadError;
@@ -20,6 +21,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::platform::files;
 use crate::sandbox::Loaded;
+use crate::units::Bytes;
 
 use super::compile::NotCompiled;
 use super::runtime::Runtime;
@@ -98,7 +100,7 @@ impl Runtime {
     /// Fails where the file cannot be read, is no wasm, or cannot be compiled within the bounds.
     pub async fn prepare(&self, source: impl Into<Source>) -> Result<Artifact, Error> {
         let (runtime, source) = (self.clone(), source.into());
-        let kind = Kind { epochs: true, fuel: false };
+        let kind = super::launch::kind_for(false);
         let prepared =
             tokio::task::spawn_blocking(move || runtime.prepare_kind(&source, kind, &mut |_| {}));
         match prepared.await {
@@ -161,6 +163,9 @@ impl Runtime {
         if !metadata.is_file() {
             return Err(not_wasm("it is not a regular file"));
         }
+        if WASM_SIZE_MAX < metadata.len() {
+            return Err(not_wasm(&format!("it is larger than {}", Bytes::new(WASM_SIZE_MAX))));
+        }
         let identity = files::identity(&metadata);
         let cache = &self.inner.cache;
         if let Some(known) = identity.as_ref().and_then(|identity| cache.known_file(identity))
@@ -194,7 +199,9 @@ impl Runtime {
         })?;
         let known = artifact.inner.known;
         let code = self.load_code(artifact, kind, &engine)?;
-        let found = Arc::new(Loaded::new(engine, code, known.form));
+        let counted = kind.interruption(known.form) == Interruption::Counted;
+        let ticks = counted.then(|| Arc::clone(&self.inner.ticks));
+        let found = Arc::new(Loaded::new(engine, code, known.form, ticks));
         let mut loaded = artifact.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.push((kind, Arc::clone(&found)));
         Ok(found)

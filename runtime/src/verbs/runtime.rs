@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use wasmtime::Engine;
 
+use crate::capabilities::KnownFiles;
 use crate::engine::Cache;
 use crate::engine::Form;
 use crate::engine::Kind;
@@ -40,7 +42,10 @@ pub(super) struct Inner {
     engines: Mutex<HashMap<(Form, Kind), Engine>>,
     pub(super) ticker: Mutex<Option<Ticker>>,
     pub(super) alive: Arc<AtomicU32>,
+    /// How often the ticker has ticked.
+    pub(super) ticks: Arc<AtomicU64>,
     pub(super) room: Room,
+    pub(super) files: KnownFiles,
 }
 
 /// The choices of a [`Runtime`].
@@ -161,7 +166,9 @@ impl RuntimeBuilder {
                 engines: Mutex::default(),
                 ticker: Mutex::default(),
                 alive: Arc::default(),
+                ticks: Arc::default(),
                 room: Room::new(),
+                files: KnownFiles::default(),
             }),
         })
     }

@@ -22,7 +22,6 @@ pub(super) struct Census<'a> {
     pub(super) types: Vec<u32>,
     pub(super) imported_functions: u32,
     pub(super) globals: u32,
-    pub(super) has_imports: bool,
     /// The types of the functions that are defined here.
     pub(super) functions: Vec<u32>,
     pub(super) bodies: Vec<FunctionBody<'a>>,
@@ -76,7 +75,6 @@ impl<'a> Census<'a> {
                 }
             }
             Payload::ImportSection(section) => {
-                self.has_imports = true;
                 for import in section.into_imports() {
                     let import = import?;
                     if import.module == MODULE {

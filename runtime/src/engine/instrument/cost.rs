@@ -5,13 +5,16 @@ use wasmparser::Operator;
 /// Work between two looks at the clock. One operator weighs about one, and takes a fifth of a
 /// nanosecond where all goes well: a look every 20 to 100 microseconds. At the worst, where each
 /// load misses every cache (8 of weight in 100 ns), it is less than 2 milliseconds.
-pub(super) const INTERVAL: i32 = 1 << 17;
+pub(super) const INTERVAL: i32 = if cfg!(test) { 128 } else { 1 << 17 };
 
 /// What a function may weigh and not count its work by itself: its callers count it.
 pub(super) const LEAF_MAX: i64 = 64;
 
+/// A call, without what is done by who is called.
+pub(super) const CALL_ITSELF: i64 = 4;
+
 /// A call of a function that may be such a leaf.
-pub(super) const CALL: i64 = LEAF_MAX + 4;
+pub(super) const CALL: i64 = LEAF_MAX + CALL_ITSELF;
 
 /// A call of the host, which may take long: there is a look after a few of them.
 pub(super) const HOST_CALL: i64 = INTERVAL as i64 / 8;
@@ -29,6 +32,12 @@ pub(super) const UNSEEN_MAX: i64 = 1024;
 /// The same after a call has returned: a deep chain of calls can do this much at each of its
 /// returns and not be seen.
 pub(super) const UNSEEN_AFTER_CALL_MAX: i64 = 128;
+
+/// What a call counts for in that: a function with a loop may not look when it is entered.
+pub(super) const UNSEEN_CALL: i64 = 16;
+
+/// What a call of the host counts for in that: it may take long.
+pub(super) const UNSEEN_HOST_CALL: i64 = 64;
 
 /// Bytes that a bulk operation moves at the weight of one, as a power of two.
 pub(super) const BULK_SHIFT: i32 = 6;

@@ -13,15 +13,17 @@ use super::Uncountable;
 use super::census::Callee;
 use super::census::Census;
 use super::census::count;
-use super::census::index;
 use super::cost::BULK_SHIFT;
 use super::cost::CALL;
+use super::cost::CALL_ITSELF;
 use super::cost::Cost;
 use super::cost::HOST_CALL;
 use super::cost::INTERVAL;
 use super::cost::PREPAID_MAX;
 use super::cost::UNCOUNTED_MAX;
 use super::cost::UNSEEN_AFTER_CALL_MAX;
+use super::cost::UNSEEN_CALL;
+use super::cost::UNSEEN_HOST_CALL;
 use super::cost::UNSEEN_MAX;
 use super::cost::cost;
 use super::flow::Flow;
@@ -442,6 +444,10 @@ impl<'a> Rewriter<'a> {
             self.open(Opening::Loop, Rest::Never);
             return Ok(());
         }
+        if let Some(here) = &mut self.flow.here {
+            // What is paid for beforehand is lost to those who come from elsewhere.
+            here.uncounted = here.uncounted.max(0);
+        }
         // What is left to be counted here would be carried around in the loop.
         if UNSEEN_MAX / 2 < self.here().unseen {
             self.settle_and_look();
@@ -519,8 +525,11 @@ impl<'a> Rewriter<'a> {
             }
         }
         if depths.iter().any(|depth| self.flow.leaves(*depth)) {
-            self.settle(0);
-            self.hand_over(0);
+            match self.counter {
+                // Where it is not taken, the local still has the count.
+                Counter::Local => self.hand_over(0),
+                _ => self.settle(0),
+            }
         }
         for depth in depths {
             self.flow.branch(*depth, self.here());
@@ -608,7 +617,7 @@ impl<'a> Rewriter<'a> {
     fn weight_of_call(&self, function: Option<u32>) -> i64 {
         match function.map(|function| self.census.callee(function)) {
             Some(Some(Callee::Host)) => HOST_CALL,
-            Some(Some(Callee::Guest(survey))) if survey.is_leaf() => survey.weight + 4,
+            Some(Some(Callee::Guest(survey))) if survey.is_leaf() => survey.weight + CALL_ITSELF,
             None if self.census.host_by_reference => HOST_CALL,
             _ => CALL,
         }
@@ -616,7 +625,8 @@ impl<'a> Rewriter<'a> {
 
     fn call(&mut self, operator: Operator<'_>, function: Option<u32>) -> Result<(), Uncountable> {
         let weight = self.weight_of_call(function);
-        match function.and_then(|function| self.census.callee(function)) {
+        let callee = function.and_then(|function| self.census.callee(function));
+        match callee {
             Some(Callee::Guest(survey)) if survey.is_leaf() => {
                 self.add(weight);
                 self.original(operator)?;
@@ -627,26 +637,26 @@ impl<'a> Rewriter<'a> {
                 }
                 self.settle(0);
                 self.original(operator)?;
-                self.returned();
+                self.returned(UNSEEN_HOST_CALL);
             }
             _ => {
-                let _ = index;
-                self.hand_over(4);
+                let own = if callee.is_none() { weight } else { CALL_ITSELF };
+                self.hand_over(own);
                 if let Some(here) = &mut self.flow.here {
-                    here.uncounted = here.uncounted.min(0);
+                    here.uncounted = (here.uncounted + own).min(0);
                 }
                 self.original(operator)?;
                 self.reload();
-                self.returned();
+                self.returned(UNSEEN_CALL);
             }
         }
         Ok(())
     }
 
-    /// Not much is done behind a call without a look.
-    fn returned(&mut self) {
+    /// Not much is done behind a call without a look, nor many calls.
+    fn returned(&mut self, unseen: i64) {
         if let Some(here) = &mut self.flow.here {
-            here.unseen = here.unseen.max(UNSEEN_MAX - UNSEEN_AFTER_CALL_MAX);
+            here.unseen = here.unseen.max(UNSEEN_MAX - UNSEEN_AFTER_CALL_MAX) + unseen;
         }
     }
 

@@ -8,6 +8,12 @@ pub(crate) fn bound_memory(_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Does nothing: files are counted where a guest opens them.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+pub(crate) fn bound_open_files(_more: u32) -> io::Result<()> {
+    Ok(())
+}
+
 /// Does nothing: the parent's deadline for the compiler holds alone.
 #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
 pub(crate) fn bound_cpu_time(_seconds: u64) -> io::Result<()> {
@@ -34,6 +40,12 @@ pub(crate) fn exit_now(code: u8) -> ! {
     #[expect(clippy::exit, reason = "this is the one place where a process ends")]
     std::process::exit(i32::from(code))
 }
+
+/// Does nothing: the allocator is the system's own.
+pub(crate) fn share_one_heap() {}
+
+/// Does nothing: the standard library gives no advice about memory.
+pub(crate) fn prefer_large_pages(_memory: *mut u8, _reserved: usize) {}
 
 /// The program that this process runs.
 pub(crate) fn own_program() -> io::Result<std::path::PathBuf> {
