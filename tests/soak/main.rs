@@ -82,9 +82,7 @@ async fn company(runtime: &Runtime, guests: &guests::Guests) -> anyhow::Result<(
         let (guest, limits) = match i % 10 {
             0 => (&guests.crash, small),
             1 => (&guests.hog, small),
-            2 => {
-                (&guests.spin, Limits { deadline: Duration::from_millis(200).into(), ..small })
-            }
+            2 => (&guests.spin, Limits { deadline: Duration::from_millis(200).into(), ..small }),
             3 => (&guests.greedy, Limits { open_files: 4.into(), ..small }),
             _ => (&guests.hello, small),
         };

@@ -260,10 +260,11 @@ async fn through_the_library(case: &Case) -> Told {
 async fn run_in_the_library(case: &Case) -> Result<(Sandbox, aril::Record), Failed> {
     let bench = Bench::with_shared_cache();
     let (guest, grants) = lay_out(case, &bench);
-    let mut spec = SandboxSpec::new("guest")
-        .limits(limits_of(case))
-        .stdout(Output::Capture)
-        .stdin(match case.stdin.as_deref() {
+    let mut spec =
+        SandboxSpec::new("guest").limits(limits_of(case)).stdout(Output::Capture).stdin(match case
+            .stdin
+            .as_deref()
+        {
             None => Input::Closed,
             Some("open") => Input::Stream,
             Some(text) => Input::Bytes(text.into()),
@@ -287,8 +288,7 @@ async fn run_in_the_library(case: &Case) -> Result<(Sandbox, aril::Record), Fail
         None => spec.args(arguments),
     };
 
-    let runtime =
-        Runtime::builder(bench.cache()).program(aril_path()).sandboxes_max(2).open()?;
+    let runtime = Runtime::builder(bench.cache()).program(aril_path()).sandboxes_max(2).open()?;
     let artifact = runtime.prepare(guest).await?;
     let sandbox = runtime.launch(&artifact, spec).await?;
     if let Some(order) = case.order {
@@ -348,8 +348,7 @@ fn complaints(case: &Case, told: &Told, cli: bool) -> Vec<String> {
             let own = if cli { &case.expect_cli } else { &case.expect_library };
             let output = Value::String(output.clone());
             let judge = |(path, expected): (&String, &toml::Value)| {
-                let found =
-                    if path == "output" { Some(&output) } else { part_of(record, path) };
+                let found = if path == "output" { Some(&output) } else { part_of(record, path) };
                 complaint(path, found, expected)
             };
             let mut found: Vec<String> = case.expect.iter().chain(own).filter_map(judge).collect();
@@ -481,8 +480,7 @@ fn every_kind_of_trap_has_a_case() {
     let source = fs::read_to_string(root().join("runtime/src/sandbox/exit.rs")).unwrap();
     let table = source.split("impl TrapKind").nth(1).unwrap().split("\n}\n").next().unwrap();
     let words = table.lines().filter_map(|line| line.split_once(" => \""));
-    let words: BTreeSet<&str> =
-        words.map(|(_, rest)| rest.split('"').next().unwrap()).collect();
+    let words: BTreeSet<&str> = words.map(|(_, rest)| rest.split('"').next().unwrap()).collect();
 
     let kinds = expected_at(&cases(), "trap.kind");
 

@@ -22,3 +22,9 @@ mod cache;
 // Attacks on the host, by number: `tests/attacks.toml`.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod attacks;
+
+// What a guest may touch, and what the verbs say.
+mod run;
+
+// What makes no sense is one clear error.
+mod bad_input;

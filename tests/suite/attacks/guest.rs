@@ -138,13 +138,14 @@ impl Guest {
     }
 
     /// Opens a path for reading, and prints what it holds where that works.
-    pub(super) fn read(self, fd: u32, path: &str) -> Self {
+    pub(super) fn read(mut self, fd: u32, path: &str) -> Self {
+        let end = self.text("\n");
         let size = BUFFER_SIZE;
         self.code("(i32.store (i32.const 8) (i32.const 99))").open(fd, path, 0, READ).code(format!(
             "(i32.store (i32.const 32) (i32.const {BUFFER}))
                 (i32.store (i32.const 36) (i32.const {size}))
                 (if (i32.eqz (call $fd_read {RETURNED} (i32.const 32) (i32.const 1) (i32.const 40)))
-                  (then (call $print (i32.const {BUFFER}) (i32.load (i32.const 40)))))
+                  (then (call $print (i32.const {BUFFER}) (i32.load (i32.const 40))) (call $print {end})))
                 (drop (call $fd_close {RETURNED}))"
         ))
     }
@@ -196,7 +197,7 @@ impl Guest {
         self.path("path_readlink", fd, path, &more)
     }
 
-    /// The names in a directory that is open: prints the entries as they come.
+    /// Lists a directory that is open into the buffer.
     pub(super) fn list(self, fd: &str) -> Self {
         self.call(
             "list",
@@ -205,17 +206,27 @@ impl Guest {
                 "{fd} (i32.const {BUFFER}) (i32.const {BUFFER_SIZE}) (i64.const 0) (i32.const 8)"
             ),
         )
-        .code(format!("(call $print (i32.const {BUFFER}) {RETURNED})"))
     }
 
-    /// Asks the guest for these instructions `count` times, with `$i` from zero.
+    /// Prints a part of memory, and ends the line.
+    pub(super) fn print(mut self, at: u32, size: &str) -> Self {
+        let end = self.text("\n");
+        self.code(format!("(call $print (i32.const {at}) {size}) (call $print {end})"))
+    }
+
+    /// Ends with 1, so that the caller is told of what was denied.
+    pub(super) fn fail(self) -> Self {
+        self.code("(call $proc_exit (i32.const 1))")
+    }
+
+    /// Asks the guest for these instructions `count` times, with `$i` from zero; they leave by `$done`.
     pub(super) fn times(self, count: u32, code: impl AsRef<str>) -> Self {
         self.code(format!(
             "(local.set $i (i32.const 0))
-            (loop $again
+            (block $done (loop $again
               {}
               (local.set $i (i32.add (local.get $i) (i32.const 1)))
-              (br_if $again (i32.lt_u (local.get $i) (i32.const {count}))))",
+              (br_if $again (i32.lt_u (local.get $i) (i32.const {count})))))",
             code.as_ref()
         ))
     }

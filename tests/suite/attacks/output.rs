@@ -20,7 +20,7 @@ fn flood(count: u32) -> Guest {
         .times(
             count,
             "(local.set $a (call $fd_write (i32.const 1) (i32.const 32) (i32.const 1) (i32.const 40)))
-            (br_if 1 (local.get $a))",
+            (br_if $done (local.get $a))",
         );
     // Standard output may be what failed: the guest ends with the errno.
     guest = guest.code("(if (local.get $a) (then (call $proc_exit (local.get $a))))");
@@ -122,14 +122,16 @@ fn what_a_guest_names_cannot_steer_the_terminal_through_our_messages() {
     };
     // In a path that is denied.
     let host = Host::new();
-    let attack = host.attack([] as [&str; 0], &Guest::new().read(3, escape)).expect_code(0);
+    let attack = host.attack([] as [&str; 0], &Guest::new().read(3, escape).fail());
+    let attack = attack.expect_code(1);
     assert!(attack.outcome.stderr.contains("\\u{1b}]52"), "{attack:#?}");
     quiet(&attack.outcome.stderr);
     let path = format!("../{escape}");
-    let attack = host.attack(host.grant("grant", "/"), &Guest::new().read(3, &path));
+    let attack = host.attack(host.grant("grant", "/"), &Guest::new().read(3, &path).fail());
     quiet(&attack.outcome.stderr);
     // In the names of imports, exports and functions.
-    let hex: String = escape.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let hex: Vec<String> = escape.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let hex = hex.concat();
     let import = format!("(import \"{hex}\" \"{hex}\" (func $f))");
     let bodies = [
         format!("(module {import} (func (export \"_start\") (call $f)))"),
@@ -137,8 +139,8 @@ fn what_a_guest_names_cannot_steer_the_terminal_through_our_messages() {
         format!(
             "(module (func $f (@name \"{hex}\") unreachable) (func (export \"_start\") (call $f)))"
         ),
-        format!("(module (func (export \"_start\")) \u{1b}[2J)"),
-        format!("(component (import \"a:b/c\" (instance (export \"d\" (func)))))"),
+        "(module (func (export \"_start\")) \u{1b}[2J)".to_owned(),
+        "(component (import \"a:b/c\" (instance (export \"d\" (func)))))".to_owned(),
     ];
     for wat in bodies {
         for flags in [&[][..], &["--trap-unknown-imports"], &["--invoke", "x"]] {

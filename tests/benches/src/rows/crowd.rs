@@ -14,7 +14,7 @@ pub(super) const ROW: Row =
 const CROWD: &str = "10000";
 
 /// More than fit into the 65,530 mappings that most hosts allow, and into the address space.
-const TOO_MANY: &str = "16000";
+const TOO_MANY: &str = "20000";
 
 fn measure(bench: &Bench) -> anyhow::Result<Vec<Line>> {
     let sleeper = Bench::own_guest("sleep.wat")?;

@@ -5,8 +5,7 @@ use crate::line::Line;
 use crate::line::Unit;
 use crate::rounds::rounds;
 use crate::run::run;
-use crate::stats::estimate;
-use crate::stats::median;
+use crate::stats::ratio;
 use crate::worker::Worker;
 
 use super::Row;
@@ -31,10 +30,9 @@ fn measure(bench: &Bench) -> anyhow::Result<Vec<Line>> {
             Box::new(|| Worker::start("bare-load", &[&code])?.figure()),
         ],
     )?;
-    let ratio = estimate(&[&large, &small, &load], |columns| {
-        (median(&columns[0]) - median(&columns[1])) / median(&columns[2])
-    });
+    // Round by round: what slowed one of the two runs down slowed the other as well.
     let more: Vec<f64> = large.iter().zip(&small).map(|(large, small)| large - small).collect();
+    let ratio = ratio(&more, &load);
     let line = Line::figure(ROW.about, ratio, 1.1).with_sides(Unit::Time, &more, &load);
     Ok(vec![line, Line::pair("the same two whole", Unit::Time, &large, &small)])
 }

@@ -23,17 +23,24 @@ fn measure(bench: &Bench) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
     for (name, guest) in guests {
         let what = format!("library, launch to exit, everything on, beside bare wasmtime: {name}");
-        lines.extend(part(&what, || Ok(vec![one(bench, &what, &guest?)?]))?);
+        lines.extend(part(&what, || one(bench, &what, &guest?))?);
     }
     Ok(lines)
 }
 
-fn one(bench: &Bench, what: &str, guest: &str) -> anyhow::Result<Line> {
+fn one(bench: &Bench, what: &str, guest: &str) -> anyhow::Result<Vec<Line>> {
     let (cache, granted) = (bench.aril_cache().display().to_string(), bench.folder("granted")?);
     let code = bench.bare_code(guest)?;
-    let mut library = Worker::start("library-launch", &[&cache, guest, &granted, LAUNCHES])?;
+    let library = |how| Worker::start("library-launch", &[&cache, guest, &granted, LAUNCHES, how]);
+    let (mut held, mut anew) = (library("held")?, library("anew")?);
     let mut bare = Worker::start("bare-launch", &[&code, &granted, LAUNCHES])?;
-    let [ours, theirs] =
-        rounds(bench.plan(200, 20), [Box::new(|| library.figure()), Box::new(|| bare.figure())])?;
-    Ok(Line::pair_at_most(what, Unit::Time, (&ours, &theirs), 1.25))
+    let [held, anew, theirs] = rounds(
+        bench.plan(200, 20),
+        [Box::new(|| held.figure()), Box::new(|| anew.figure()), Box::new(|| bare.figure())],
+    )?;
+    let and_open = format!("{what}, with `Directory::open` before each");
+    Ok(vec![
+        Line::pair_at_most(what, Unit::Time, (&held, &theirs), 1.25),
+        Line::pair(&and_open, Unit::Time, &anew, &theirs),
+    ])
 }

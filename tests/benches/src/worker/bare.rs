@@ -44,12 +44,14 @@ pub(super) fn crowd<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Resul
     let guest = Arc::new(Guest::new(&bare::engine(count)?, code)?);
     Ok(Box::new(move || {
         runtime.block_on(async {
-            let asleep: Vec<_> = (0..count)
-                .map(|_| {
-                    let guest = Arc::clone(&guest);
-                    tokio::spawn(async move { guest.run(&[], None).await })
-                })
-                .collect();
+            let mut asleep = Vec::new();
+            for _ in 0..count {
+                let guest = Arc::clone(&guest);
+                asleep.push(tokio::spawn(async move { guest.run(&[], None).await }));
+                // Each comes to its sleep before the next: a guest that waits for its first turn
+                // has no memory yet, and would make the crowd look small.
+                tokio::task::yield_now().await;
+            }
             tokio::time::sleep(SETTLE).await;
             ensure!(asleep.iter().all(|guest| !guest.is_finished()), "a guest ended");
             Ok(footprint("self")?.private.to_string())

@@ -10,7 +10,6 @@ use aril::Artifact;
 use aril::Cpus;
 use aril::Directory;
 use aril::Exit;
-use aril::Limit;
 use aril::Limits;
 use aril::Output;
 use aril::Sandbox;
@@ -49,10 +48,16 @@ fn open(
     Ok((library, artifact))
 }
 
-/// CACHE GUEST DIRECTORY COUNT: launches a guest COUNT times; seconds each.
+/// CACHE GUEST DIRECTORY COUNT HOW: launches a guest COUNT times; seconds each. HOW is `held`, where
+/// the directory was opened once, or `anew`.
 pub(super) fn launch<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Result<Job<'a>> {
-    let [cache, guest, directory, count] = words else { bail!("CACHE GUEST DIRECTORY COUNT") };
-    let (directory, count) = (directory.clone(), count.parse()?);
+    let [cache, guest, directory, count, how] = words else {
+        bail!("CACHE GUEST DIRECTORY COUNT HOW")
+    };
+    let count = count.parse()?;
+    let directory = directory.clone();
+    let open_directory = move || Directory::open(&directory, "/data", Access::ReadWrite);
+    let held = if how == "held" { Some(open_directory()?) } else { None };
     let (library, artifact) = open(cache, guest, 1000, runtime)?;
     let limits = limits()?;
     Ok(Box::new(move || {
@@ -61,7 +66,7 @@ pub(super) fn launch<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Resu
             for _ in 0..count {
                 let spec = SandboxSpec::new("guest")
                     .limits(limits)
-                    .directory(Directory::open(&directory, "/data", Access::ReadWrite)?)
+                    .directory(held.clone().map_or_else(&open_directory, Ok)?)
                     .stdout(Output::Capture)
                     .stderr(Output::Capture);
                 let sandbox = library.launch(&artifact, spec).await?;
@@ -117,7 +122,8 @@ pub(super) fn full<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Result
                 // Each comes to its sleep before the next: its mappings are made then.
                 tokio::task::yield_now().await;
             }
-            Ok(format!("{} there was room for all", asleep.len()))
+            let alive = asleep.iter().filter(|sandbox| !sandbox.has_ended()).count();
+            Ok(format!("{alive} there was room for all"))
         })
     }))
 }
@@ -126,9 +132,7 @@ pub(super) fn full<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Result
 pub(super) fn work<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Result<Job<'a>> {
     let [cache, guest, arguments @ ..] = words else { bail!("CACHE GUEST ARGUMENTS...") };
     let (library, artifact) = open(cache, guest, 1000, runtime)?;
-    // A whole processor is not given: a guest that has one never waits for it.
-    let limits = Limits { cpus: Limit::Unlimited, ..limits()? };
-    let spec = SandboxSpec::new("guest").args(arguments).limits(limits).stdout(Output::Capture);
+    let spec = SandboxSpec::new("guest").args(arguments).limits(limits()?).stdout(Output::Capture);
     Ok(Box::new(move || {
         let before = cpu_time();
         runtime.block_on(async {
