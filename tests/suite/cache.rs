@@ -2,6 +2,7 @@
 //! nobody else could have changed.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::fs::Permissions;
 use std::os::unix::fs::MetadataExt as _;
@@ -37,10 +38,12 @@ fn takes_long_to_compile(salt: u32) -> String {
         text.push_str("(func (param i32 i32) (result i32)\n");
         for j in 0..40 {
             let offset = i * 40 + j;
-            text.push_str(&format!(
+            write!(
+                text,
                 "(if (i32.gt_s (local.get 0) (i32.const {offset})) (then (local.set 1 (i32.mul \
                  (i32.load offset={offset} (local.get 1)) (local.get 0)))))\n"
-            ));
+            )
+            .unwrap();
         }
         text.push_str("local.get 1)\n");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -249,7 +250,7 @@ async fn through_the_library(case: &Case) -> Told {
             let mut text = error.to_string();
             let mut source = error.source();
             while let Some(cause) = source {
-                text.push_str(&format!(": {cause}"));
+                write!(text, ": {cause}").unwrap();
                 source = cause.source();
             }
             Told::Refused(format!("{:?}", kind.unwrap()), text)
@@ -391,7 +392,7 @@ fn every_case_holds_through_the_command_line() {
 
     for case in cases().iter().filter(|case| !skipped(case, "cli")) {
         for complaint in complaints(case, &through_the_command_line(case), true) {
-            wrong.push_str(&format!("\n{}: {complaint}", case.name));
+            write!(wrong, "\n{}: {complaint}", case.name).unwrap();
         }
     }
 
@@ -404,7 +405,7 @@ async fn every_case_holds_through_the_library() {
 
     for case in cases().iter().filter(|case| !skipped(case, "library")) {
         for complaint in complaints(case, &through_the_library(case).await, false) {
-            wrong.push_str(&format!("\n{}: {complaint}", case.name));
+            write!(wrong, "\n{}: {complaint}", case.name).unwrap();
         }
     }
 

@@ -28,3 +28,6 @@ mod run;
 
 // What makes no sense is one clear error.
 mod bad_input;
+
+// Many sandboxes in one process.
+mod library;

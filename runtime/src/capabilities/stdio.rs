@@ -12,8 +12,8 @@ use std::task::ready;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::io::DuplexStream;
 use tokio::io::ReadBuf;
-use tokio::io::SimplexStream;
 use tokio::task::JoinHandle;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::AsyncStdinStream;
@@ -62,10 +62,10 @@ pub enum Output {
 /// How much is on its way through a stream before the writer waits.
 const STREAM_SIZE: usize = 64 << 10;
 
-/// A pipe between guest and host.
-pub(crate) fn stream_pair()
--> (tokio::io::ReadHalf<SimplexStream>, tokio::io::WriteHalf<SimplexStream>) {
-    tokio::io::simplex(STREAM_SIZE)
+/// A pipe between guest and host, used in one direction. Where either end is dropped, the other
+/// learns of it: the halves of a simplex stream would wait for each other for ever.
+pub(crate) fn stream_pair() -> (DuplexStream, DuplexStream) {
+    tokio::io::duplex(STREAM_SIZE)
 }
 
 /// Why a guest's write did not happen.

@@ -61,6 +61,10 @@ struct Inner {
 impl Log {
     pub(super) fn note(&self, event: Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(inner.past.back(), Some(Event::Ended(_))) {
+            // What is asked of a guest that has ended is no event of its life.
+            return;
+        }
         let last = matches!(event, Event::Ended(_));
         // One who does not listen loses what it does not take, and nobody waits for it.
         inner.listeners.retain(|listener| {

@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::io::ReadHalf;
-use tokio::io::SimplexStream;
-use tokio::io::WriteHalf;
+use tokio::io::DuplexStream;
 use tokio::sync::SetOnce;
 use wasmtime::UpdateDeadline;
 
@@ -76,8 +74,8 @@ type Captured = Option<Arc<Mutex<Vec<u8>>>>;
 /// The host's ends of the guest's streams, until somebody takes them.
 #[derive(Debug, Default)]
 struct HostEnds {
-    stdin: Option<WriteHalf<SimplexStream>>,
-    outputs: [Option<ReadHalf<SimplexStream>>; 2],
+    stdin: Option<DuplexStream>,
+    outputs: [Option<DuplexStream>; 2],
 }
 
 /// What is dropped when the guest has ended. Whoever launches may hang on to it.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,19 +18,17 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::SandboxSpec;
 
 use super::prepare::Artifact;
+use super::runtime::Inner;
 use super::runtime::Runtime;
 
 /// How often guests are interrupted. It bounds how late a limit on time is held, and how long one
 /// guest keeps a thread from the others.
 const TICK: Duration = Duration::from_millis(1);
 
-const COUNTED_OFF: bool = true;
-
 /// The kind of machine code for a guest that shares its process. What counts its work would itself
 /// use fuel, so that with fuel it is epochs that interrupt.
 pub(super) fn kind_for(fuel: bool) -> Kind {
-    let interruption =
-        if fuel || COUNTED_OFF { Interruption::Epochs } else { Interruption::Counted };
+    let interruption = if fuel { Interruption::Epochs } else { Interruption::Counted };
     Kind { interruption, fuel }
 }
 
@@ -41,12 +38,13 @@ pub(super) struct Ticker {
     thread: JoinHandle<()>,
 }
 
-/// One sandbox that is alive.
-struct Alive(Arc<AtomicU32>);
+/// One sandbox that is alive. It keeps the runtime: without its ticker, nothing would interrupt a
+/// guest that its owner outlived.
+struct Alive(Arc<Inner>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.alive.fetch_sub(1, Relaxed);
     }
 }
 
@@ -90,7 +88,7 @@ impl Runtime {
         };
         self.inner.room.check(self.alive()).map_err(failed)?;
         self.inner.alive.fetch_add(1, Relaxed);
-        let alive = Alive(Arc::clone(&self.inner.alive));
+        let alive = Alive(Arc::clone(&self.inner));
         self.tick();
         let files = self.inner.files.get(&spec.capabilities, self.inner.cache.empty());
         let files = files.map_err(|error| failed(error.into()))?;

@@ -41,7 +41,7 @@ pub(super) struct Inner {
     /// The engines that are shared by sandboxes, made when the first one needs them.
     engines: Mutex<HashMap<(Form, Kind), Engine>>,
     pub(super) ticker: Mutex<Option<Ticker>>,
-    pub(super) alive: Arc<AtomicU32>,
+    pub(super) alive: AtomicU32,
     /// How often the ticker has ticked.
     pub(super) ticks: Arc<AtomicU64>,
     pub(super) room: Room,
@@ -165,7 +165,7 @@ impl RuntimeBuilder {
                 cache,
                 engines: Mutex::default(),
                 ticker: Mutex::default(),
-                alive: Arc::default(),
+                alive: AtomicU32::default(),
                 ticks: Arc::default(),
                 room: Room::new(),
                 files: KnownFiles::default(),
