@@ -177,16 +177,28 @@ fn explain(record: &Record) {
         Exit::Killed(signal) => say(format_args!("the guest was ended by signal {signal}")),
         Exit::Denied(what) => say(format_args!("the guest was denied at its start: {what}")),
     }
-    // The latest is what ended the run: a language tries many paths before it gives up.
-    if let Some(latest) = record.denials.last() {
+    if let Some(latest) = telling(record) {
         say(format_args!("{}", hint(latest)));
         match record.stats.denials - 1 {
             0 => {}
+            1 => say(format_args!("it was denied once before; `--json` tells what")),
             earlier => {
                 say(format_args!("it was denied {earlier} times before; `--json` lists them"));
             }
         }
     }
+}
+
+/// How many calls to the host lie at most between a denial and the end that it brought about: what
+/// a language needs to print its error and put its house in order.
+const CALLS_TO_END_MAX: u64 = 40;
+
+/// The denial that ended the run, as far as one can tell. A language tries many paths at its start
+/// and can do without them; one that failed just before the end is another matter.
+fn telling(record: &Record) -> Option<&Denial> {
+    let ended_by_itself = matches!(record.exit, Exit::Exited(_) | Exit::Trapped(_));
+    let latest = record.denials.last().filter(|_| ended_by_itself)?;
+    (record.stats.host_calls.saturating_sub(latest.call) <= CALLS_TO_END_MAX).then_some(latest)
 }
 
 /// A denial, and the flag that grants what was denied.
@@ -243,8 +255,11 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_path_and_the_flag() {
-        let denial =
-            Denial { path: "/no-such-place/x.txt".to_owned(), refusal: Refusal::NotGranted };
+        let denial = Denial {
+            path: "/no-such-place/x.txt".to_owned(),
+            refusal: Refusal::NotGranted,
+            call: 1,
+        };
         let text = hint(&denial);
         assert!(text.contains("`/no-such-place/x.txt`"), "{text}");
         assert!(text.contains("-v HOST_DIR:/no-such-place:ro"), "{text}");
@@ -253,7 +268,7 @@ mod tests {
     #[test]
     fn a_guest_cannot_write_a_command_into_a_hint() {
         let path = "/$(touch x)/y".to_owned();
-        let text = hint(&Denial { path, refusal: Refusal::NotGranted });
+        let text = hint(&Denial { path, refusal: Refusal::NotGranted, call: 1 });
         assert!(text.contains("-v HOST_DIR:/GUEST_DIR:ro"), "{text}");
     }
 

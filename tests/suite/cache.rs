@@ -38,10 +38,10 @@ fn takes_long_to_compile(salt: u32) -> String {
         text.push_str("(func (param i32 i32) (result i32)\n");
         for j in 0..40 {
             let offset = i * 40 + j;
-            write!(
+            writeln!(
                 text,
                 "(if (i32.gt_s (local.get 0) (i32.const {offset})) (then (local.set 1 (i32.mul \
-                 (i32.load offset={offset} (local.get 1)) (local.get 0)))))\n"
+                 (i32.load offset={offset} (local.get 1)) (local.get 0)))))"
             )
             .unwrap();
         }

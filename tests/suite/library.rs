@@ -477,7 +477,8 @@ async fn events_come_in_order_and_also_to_one_who_asks_late() {
     sandbox.update(|limits| limits.deadline = Duration::from_mins(1).into()).unwrap();
     assert_eq!(sandbox.stop(PATIENCE).await.unwrap(), Exit::Exited(0));
 
-    let denial = aril::Denial { path: "/a.txt".to_owned(), refusal: Refusal::NotGranted };
+    let call = sandbox.record().await.unwrap().denials[0].call;
+    let denial = aril::Denial { path: "/a.txt".to_owned(), refusal: Refusal::NotGranted, call };
     let expected = [
         Event::Started,
         Event::Denied(denial.clone()),

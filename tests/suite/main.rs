@@ -16,7 +16,8 @@ mod ends;
 // What the documents show is what happens.
 mod readme;
 
-// What is compiled is compiled once, and what is loaded is ours.
+// What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;
 
 // Attacks on the host, by number: `tests/attacks.toml`.

@@ -36,6 +36,9 @@ pub struct Denial {
     pub path: String,
     /// Why it was refused.
     pub refusal: Refusal,
+    /// Which of its calls to the host that was, from 1 on. One shortly before the last is likely
+    /// what ended the guest.
+    pub call: u64,
 }
 
 /// How many denials are kept: the latest ones tell why a run failed.
@@ -47,7 +50,7 @@ const PATH_SIZE_MAX: usize = 1024;
 impl Denial {
     /// What a guest was refused. Of an endless path, the beginning is kept.
     pub(crate) fn new(path: &str, refusal: Refusal) -> Self {
-        Self { path: Self::shown(path).to_owned(), refusal }
+        Self { path: Self::shown(path).to_owned(), refusal, call: 0 }
     }
 
     /// As much of a guest's path as is kept: it may be as long as the guest has memory.
@@ -75,7 +78,7 @@ impl Denials {
     pub(crate) fn note(&self, denial: Denial) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.count += 1;
-        kept.latest.retain(|other| *other != denial);
+        kept.latest.retain(|other| (&other.path, other.refusal) != (&denial.path, denial.refusal));
         if kept.latest.len() == KEPT_MAX {
             kept.latest.pop_front();
         }

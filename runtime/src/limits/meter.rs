@@ -13,10 +13,11 @@ use super::Amounts;
 
 /// What the host may hold for one guest at any moment, charged when the guest starts.
 ///
-/// It covers the buffers of one host call, the streams of standard input and output (64 KiB each),
-/// the table of resources (4096 entries) and the guest's arguments and environment. Those are
-/// bounded one by one where they are made; this is their sum, so that the limit a user names is
-/// what a guest costs, and not only what it knows of.
+/// It covers the buffers of one call of a preview 1 guest, the streams of standard input and output
+/// (64 KiB each) and the table of resources (4096 entries). Those are bounded one by one where they
+/// are made; this is their sum, so that the limit a user names is what a guest costs, and not only
+/// what it knows of. Beside it stand the arguments and the environment, which the caller chose (2
+/// MiB each at most), and what one call of a component holds for its time (8 MiB at most).
 pub(crate) const HOST_HELD: Bytes = Bytes::mib(1);
 
 /// What one element of a table costs: a pointer.

@@ -81,7 +81,8 @@ impl Call {
 
     /// Puts the bounds of this call on this process, before it touches anything of a stranger's.
     pub(crate) fn enter(&self) -> io::Result<()> {
-        process::close_inherited();
+        // What this process inherited stays open: a program that calls `roles` late may have made
+        // descriptors of its own by now, and a compiler runs nothing that could use another's.
         process::leave_no_core()?;
         process::bound_memory(self.memory)?;
         process::bound_cpu_time(self.cpu_seconds)?;

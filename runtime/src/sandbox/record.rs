@@ -103,6 +103,7 @@ struct WireHold<'a> {
 struct WireDenial<'a> {
     path: &'a str,
     refusal: &'static str,
+    call: u64,
 }
 
 impl<'a> From<&'a Record> for Wire<'a> {
@@ -166,7 +167,11 @@ impl<'a> From<&'a Record> for Wire<'a> {
                 .collect(),
             denials: denials
                 .iter()
-                .map(|denial| WireDenial { path: &denial.path, refusal: denial.refusal.word() })
+                .map(|denial| WireDenial {
+                    path: &denial.path,
+                    refusal: denial.refusal.word(),
+                    call: denial.call,
+                })
                 .collect(),
             results,
         }

@@ -125,7 +125,8 @@ impl Vitals {
         self.fuel.store(used, Relaxed);
     }
 
-    pub(super) fn note_denial(&self, denial: Denial) {
+    pub(super) fn note_denial(&self, mut denial: Denial) {
+        denial.call = self.host_calls.load(Relaxed);
         self.events.note(Event::Denied(denial.clone()));
         self.denials.note(denial);
     }

@@ -9,6 +9,7 @@ use wasmparser::Parser;
 use wasmparser::Payload;
 use wasmparser::TableInit;
 use wasmparser::TypeRef;
+use wasmparser::ValType;
 
 use super::MODULE;
 use super::Uncountable;
@@ -18,8 +19,8 @@ use super::survey::survey;
 /// What is known of a module.
 #[derive(Debug, Default)]
 pub(super) struct Census<'a> {
-    /// How many types there are, and how many parameters those of functions have.
-    pub(super) types: Vec<u32>,
+    /// The parameters of all types: of those that are no functions', there are none.
+    pub(super) types: Vec<Vec<ValType>>,
     pub(super) imported_functions: u32,
     pub(super) globals: u32,
     /// The types of the functions that are defined here.
@@ -49,9 +50,7 @@ impl<'a> Census<'a> {
         for payload in parser.parse_all(wasm) {
             census.note(payload?)?;
         }
-        let (types, wide) = (&census.types, census.wide);
-        let has_params = |ty: u32| types.get(index(ty)).is_none_or(|params| *params != 0);
-        let surveys = census.bodies.iter().map(|body| survey(body, has_params, wide));
+        let surveys = census.bodies.iter().map(|body| survey(body, census.wide));
         census.surveys = surveys.collect::<Result<_, _>>()?;
         for body in &census.bodies {
             if census.host_by_reference || census.imported_functions == 0 {
@@ -68,8 +67,8 @@ impl<'a> Census<'a> {
                 for group in section {
                     for ty in group?.types() {
                         self.types.push(match &ty.composite_type.inner {
-                            CompositeInnerType::Func(function) => count(function.params().len())?,
-                            _ => 0,
+                            CompositeInnerType::Func(function) => function.params().to_vec(),
+                            _ => Vec::new(),
                         });
                     }
                 }
@@ -147,8 +146,9 @@ impl<'a> Census<'a> {
         }
     }
 
-    pub(super) fn params(&self, defined: usize) -> Option<u32> {
-        self.functions.get(defined).and_then(|ty| self.types.get(index(*ty))).copied()
+    pub(super) fn params(&self, defined: usize) -> Option<&[ValType]> {
+        let ty = self.functions.get(defined)?;
+        self.types.get(index(*ty)).map(Vec::as_slice)
     }
 }
 

@@ -72,9 +72,8 @@ impl<T> Flow<T> {
             | Operator::Loop { .. }
             | Operator::If { .. }
             | Operator::TryTable { .. } => self.dead += 1,
-            Operator::End if self.dead == 0 => return false,
+            Operator::End | Operator::Else if self.dead == 0 => return false,
             Operator::End => self.dead -= 1,
-            Operator::Else if self.dead == 0 => return false,
             _ => {}
         }
         true

@@ -65,11 +65,13 @@
 
 mod census;
 mod cost;
+mod counter;
 mod flow;
 mod module;
 mod rewrite;
 #[cfg(test)]
 mod samples;
+mod slots;
 mod survey;
 #[cfg(test)]
 mod tests;

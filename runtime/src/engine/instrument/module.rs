@@ -33,6 +33,7 @@ use super::census::Census;
 use super::census::count;
 use super::cost::INTERVAL;
 use super::rewrite::Rewriter;
+use super::slots::Slots;
 
 /// The new numbers of functions. All else is added behind what is there, and keeps its number.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,7 @@ pub(super) struct Writer<'a> {
     shift: Shift,
     code: CodeSection,
     hints: BranchHints,
+    slots: Slots,
     imported: bool,
     counted: bool,
 }
@@ -79,14 +81,16 @@ impl<'a> Writer<'a> {
         let mut code = CodeSection::new();
         code.function(&helper(shift, census.globals));
         let mut hints = BranchHints::new();
+        let mut slots = Slots::new(census.globals.checked_add(1).ok_or(Uncountable::TooLarge)?);
         for defined in 0..census.bodies.len() {
-            let (function, unlikely) = Rewriter::new(census, defined, shift)?.write(defined)?;
+            let rewriter = Rewriter::new(census, defined, shift, &mut slots)?;
+            let (function, unlikely) = rewriter.write(defined)?;
             code.function(&function);
             if !unlikely.is_empty() {
                 hints.function_hints(shift.helper() + 1 + count(defined)?, unlikely);
             }
         }
-        Ok(Self { census, shift, code, hints, imported: false, counted: false })
+        Ok(Self { census, shift, code, hints, slots, imported: false, counted: false })
     }
 
     pub(super) fn write(mut self, wasm: &[u8]) -> Result<Vec<u8>, Uncountable> {
@@ -113,6 +117,17 @@ impl<'a> Writer<'a> {
     fn count(&mut self, globals: &mut GlobalSection) {
         let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
         globals.global(ty, &ConstExpr::i32_const(INTERVAL));
+        for val_type in self.slots.types() {
+            let zero = match val_type {
+                ValType::I32 => ConstExpr::i32_const(0),
+                ValType::I64 => ConstExpr::i64_const(0),
+                ValType::F32 => ConstExpr::f32_const(0.0.into()),
+                ValType::F64 => ConstExpr::f64_const(0.0.into()),
+                ValType::V128 => ConstExpr::v128_const(0),
+                ValType::Ref(ty) => ConstExpr::ref_null(ty.heap_type),
+            };
+            globals.global(GlobalType { val_type: *val_type, ..ty }, &zero);
+        }
         self.counted = true;
     }
 }

@@ -308,7 +308,7 @@ pub(super) const SPINNING: &[(&str, &str)] = &[
         r#"(module (type $t (func)) (elem declare func $g)
             (func $g (return_call_ref $t (ref.func $g))) (func (export "f") (call $g)))"#,
     ),
-    ("start", r#"(module (start $s) (func $s (loop $l (br $l))))"#),
+    ("start", "(module (start $s) (func $s (loop $l (br $l))))"),
     (
         "functions that loop less than an interval",
         r#"(module (func $g (local i32)

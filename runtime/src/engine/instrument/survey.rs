@@ -1,13 +1,14 @@
 //! What must be known of a function before it is rewritten.
 
-use wasmparser::BlockType;
 use wasmparser::Catch;
 use wasmparser::FunctionBody;
 use wasmparser::Operator;
 
+use super::census::index;
 use super::cost::CALL;
 use super::cost::Cost;
 use super::cost::LEAF_MAX;
+use super::cost::SAVED_MAX;
 use super::cost::UNCOUNTED_MAX;
 use super::cost::cost;
 use super::flow::Flow;
@@ -16,28 +17,28 @@ use super::flow::Point;
 
 use super::Uncountable;
 
-/// How a loop is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// Nothing leads back to its head.
-    Once,
-    /// It is left when the interval is over, and entered again.
-    Split,
-    /// The look is at its head.
-    Plain,
+/// What is known of a loop.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Whether anything leads back to its head.
+    pub(super) repeats: bool,
+    /// The locals that its rounds hand on to each other, as far as one can see in passing.
+    pub(super) saved: Vec<u32>,
 }
 
 /// What is known of a function.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Its loops that control can reach, in the order of their heads.
-    pub(super) loops: Vec<Shape>,
+    pub(super) loops: Vec<Known>,
     /// What it weighs at the most, each loop taken once.
     pub(super) weight: i64,
     pub(super) calls: bool,
     pub(super) catches: bool,
     /// It does what nobody can weigh beforehand.
     pub(super) long: bool,
+    /// The locals that the open loops name, and whether the first thing was to read them.
+    accesses: Vec<Vec<(u32, bool)>>,
 }
 
 impl Survey {
@@ -49,7 +50,7 @@ impl Survey {
 
     /// Whether control can come back to something in it without a call.
     pub(super) fn has_loop(&self) -> bool {
-        self.loops.iter().any(|shape| *shape != Shape::Once)
+        self.loops.iter().any(|known| known.repeats)
     }
 
     /// Whether each call of the function looks whether the interval is over.
@@ -59,11 +60,7 @@ impl Survey {
 }
 
 /// Finds out what must be known of a function.
-pub(super) fn survey(
-    body: &FunctionBody<'_>,
-    has_params: impl Fn(u32) -> bool,
-    wide: bool,
-) -> Result<Survey, Uncountable> {
+pub(super) fn survey(body: &FunctionBody<'_>, wide: bool) -> Result<Survey, Uncountable> {
     let mut found = Survey::default();
     // The place of a loop is where it stands in the list.
     let mut flow = Flow::new(Point::default(), None::<usize>);
@@ -84,31 +81,22 @@ pub(super) fn survey(
         if let Some(here) = &mut flow.here {
             here.add(weight);
         }
-        found.step(&operator, &mut flow, &has_params);
+        found.access(&operator);
+        found.step(&operator, &mut flow);
     }
     found.weight = found.weight.max(flow.here.unwrap_or_default().uncounted);
     Ok(found)
 }
 
 impl Survey {
-    fn step(
-        &mut self,
-        operator: &Operator<'_>,
-        flow: &mut Flow<Option<usize>>,
-        has_params: impl Fn(u32) -> bool,
-    ) {
+    fn step(&mut self, operator: &Operator<'_>, flow: &mut Flow<Option<usize>>) {
         match operator {
             Operator::Block { .. } => flow.open(Opening::Block, None),
             Operator::If { .. } => flow.open(Opening::If, None),
-            Operator::Loop { blockty } => {
+            Operator::Loop { .. } => {
                 flow.open(Opening::Loop, Some(self.loops.len()));
-                let plain = matches!(blockty, BlockType::FuncType(ty) if has_params(*ty));
-                // A loop with parameters is plain if anything leads back to it.
-                self.loops.push(Shape::Once);
-                if plain {
-                    self.loops.pop();
-                    self.loops.push(Shape::Plain);
-                }
+                self.loops.push(Known::default());
+                self.accesses.push(Vec::new());
             }
             Operator::TryTable { try_table } => {
                 self.catches = true;
@@ -117,22 +105,25 @@ impl Survey {
                     | Catch::OneRef { label, .. }
                     | Catch::All { label }
                     | Catch::AllRef { label }) = catch;
-                    self.branch(flow, *label, Shape::Plain);
+                    self.branch(flow, *label);
                 }
                 flow.open(Opening::Block, None);
             }
             Operator::Else => flow.otherwise(),
             Operator::End => {
-                flow.close();
+                let closed = flow.close();
+                if let Some(number) = closed.and_then(|frame| frame.place) {
+                    self.close_loop(number);
+                }
             }
             Operator::Br { relative_depth } => {
-                self.branch(flow, *relative_depth, Shape::Split);
+                self.branch(flow, *relative_depth);
                 flow.stop();
             }
-            Operator::BrIf { relative_depth } => self.branch(flow, *relative_depth, Shape::Split),
+            Operator::BrIf { relative_depth } => self.branch(flow, *relative_depth),
             Operator::BrTable { targets } => {
                 for target in targets.targets().flatten().chain([targets.default()]) {
-                    self.branch(flow, target, Shape::Split);
+                    self.branch(flow, target);
                 }
                 flow.stop();
             }
@@ -140,15 +131,14 @@ impl Survey {
             | Operator::BrOnNonNull { relative_depth }
             | Operator::BrOnCast { relative_depth, .. }
             | Operator::BrOnCastFail { relative_depth, .. } => {
-                self.branch(flow, *relative_depth, Shape::Plain);
+                self.branch(flow, *relative_depth);
             }
-            Operator::Return => self.leave(flow),
+            Operator::Return | Operator::Unreachable => self.leave(flow),
             Operator::Throw { .. } | Operator::ThrowRef => {
                 // Who catches it does not go on where the work was counted.
                 self.calls = true;
                 self.leave(flow);
             }
-            Operator::Unreachable => self.leave(flow),
             Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
             | Operator::ReturnCallRef { .. } => {
@@ -162,14 +152,40 @@ impl Survey {
         }
     }
 
-    fn branch(&mut self, flow: &mut Flow<Option<usize>>, depth: u32, shape: Shape) {
+    fn branch(&mut self, flow: &mut Flow<Option<usize>>, depth: u32) {
         let found = flow.target(depth).and_then(|frame| frame.place);
         if let Some(known) = found.and_then(|index| self.loops.get_mut(index)) {
-            if *known != Shape::Plain {
-                *known = shape;
-            }
+            known.repeats = true;
         } else if let Some(here) = flow.here {
             flow.branch(depth, here);
+        }
+    }
+
+    /// Notes that the innermost loop names a local.
+    fn access(&mut self, operator: &Operator<'_>) {
+        let (local, reads) = match operator {
+            Operator::LocalGet { local_index } => (*local_index, true),
+            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
+                (*local_index, false)
+            }
+            _ => return,
+        };
+        if let Some(known) = self.accesses.last_mut() {
+            note(known, local, reads);
+        }
+    }
+
+    /// What a loop names, the loop around it names as well.
+    fn close_loop(&mut self, number: usize) {
+        let inner = self.accesses.pop().unwrap_or_default();
+        if let Some(known) = self.loops.get_mut(number) {
+            let read = inner.iter().filter(|(_, reads)| *reads).map(|(local, _)| *local);
+            known.saved = read.take(index(SAVED_MAX)).collect();
+        }
+        if let Some(outer) = self.accesses.last_mut() {
+            for (local, reads) in inner {
+                note(outer, local, reads);
+            }
         }
     }
 
@@ -185,3 +201,12 @@ impl Survey {
         flow.stop();
     }
 }
+
+fn note(accesses: &mut Vec<(u32, bool)>, local: u32, reads: bool) {
+    if accesses.len() < ACCESSES_MAX && accesses.iter().all(|(other, _)| *other != local) {
+        accesses.push((local, reads));
+    }
+}
+
+/// How many locals of a loop are kept track of. Beyond that it is slower, and not wrong.
+const ACCESSES_MAX: usize = 64;

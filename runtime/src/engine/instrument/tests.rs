@@ -260,7 +260,7 @@ fn chance(seed: u64, len: usize) -> Vec<u8> {
 #[test]
 fn modules_by_chance_stay_the_same() {
     let engine = engine();
-    let rounds: u64 = std::env::var("ARIL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let rounds: u64 = 25;
     let mut rests = 0;
     let mut finished = 0;
     for seed in 1..=rounds {
@@ -286,11 +286,8 @@ fn modules_by_chance_stay_the_same() {
             continue;
         }
         let counted = instrument(&wasm).expect("it can be counted");
-        let (expected, _) = match run(&engine, &wasm, 200_000, 0) {
-            Ok(run) => run,
-            // It wants more than there is.
-            Err(_) => continue,
-        };
+        // Some want more than there is.
+        let Ok((expected, _)) = run(&engine, &wasm, 200_000, 0) else { continue };
         let spends = |seen: &Seen| seen.outcomes.iter().any(|o| matches!(o, Err(e) if spent(e)));
         let deep = |seen: &Seen| {
             seen.outcomes.iter().any(|o| matches!(o, Err(e) if e.contains("stack exhausted")))
