@@ -35,31 +35,35 @@ pub(super) enum Opening {
     Else,
 }
 
-/// A construct that is open, with what the walker keeps beside it.
+/// A construct that is open.
 #[derive(Debug)]
-pub(super) struct Frame<T> {
+pub(super) struct Frame {
     pub(super) opening: Opening,
     /// At its first operator: for a loop, at the head.
     pub(super) start: Point,
     /// At its end, of all branches that lead there.
     end: Option<Point>,
-    pub(super) place: T,
+    /// The number of a loop.
+    pub(super) place: Option<usize>,
 }
 
 /// The walk over one function.
 #[derive(Debug)]
-pub(super) struct Flow<T> {
-    pub(super) frames: Vec<Frame<T>>,
+pub(super) struct Flow {
+    pub(super) frames: Vec<Frame>,
+    /// The numbers of the loops among them.
+    loops: Vec<usize>,
     /// Nothing where control cannot be.
     pub(super) here: Option<Point>,
     /// Constructs that were opened where control cannot be.
     dead: u32,
 }
 
-impl<T> Flow<T> {
-    pub(super) fn new(start: Point, place: T) -> Self {
-        let frame = Frame { opening: Opening::Block, start, end: None, place };
-        Self { frames: vec![frame], here: Some(start), dead: 0 }
+impl Flow {
+    pub(super) fn new() -> Self {
+        let start = Point::default();
+        let frame = Frame { opening: Opening::Block, start, end: None, place: None };
+        Self { frames: vec![frame], loops: Vec::new(), here: Some(start), dead: 0 }
     }
 
     /// Whether control cannot reach the operator, which is then to be left out.
@@ -79,16 +83,22 @@ impl<T> Flow<T> {
         true
     }
 
-    pub(super) fn open(&mut self, opening: Opening, place: T) {
+    pub(super) fn open(&mut self, opening: Opening, place: Option<usize>) {
         let start = self.here.unwrap_or_default();
+        self.loops.extend(place);
         self.frames.push(Frame { opening, start, end: None, place });
     }
 
     /// The frame that a branch leads to.
-    pub(super) fn target(&self, depth: u32) -> Option<&Frame<T>> {
+    pub(super) fn target(&self, depth: u32) -> Option<&Frame> {
         let above = usize::try_from(depth).ok()?;
         let index = self.frames.len().checked_sub(above)?.checked_sub(1)?;
         self.frames.get(index)
+    }
+
+    /// The number of the innermost loop.
+    pub(super) fn innermost(&self) -> Option<usize> {
+        self.loops.last().copied()
     }
 
     /// Whether a branch leads out of the function.
@@ -123,8 +133,11 @@ impl<T> Flow<T> {
     }
 
     /// Closes the innermost frame.
-    pub(super) fn close(&mut self) -> Option<Frame<T>> {
+    pub(super) fn close(&mut self) -> Option<Frame> {
         let frame = self.frames.pop()?;
+        if frame.place.is_some() {
+            self.loops.pop();
+        }
         // Without an `else`, control may come right from the start.
         let passed = (frame.opening == Opening::If).then_some(frame.start);
         self.here = [self.here, frame.end, passed].into_iter().flatten().reduce(Point::worst);

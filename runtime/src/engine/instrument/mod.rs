@@ -67,6 +67,7 @@ mod census;
 mod cost;
 mod counter;
 mod flow;
+mod locals;
 mod module;
 mod rewrite;
 #[cfg(test)]

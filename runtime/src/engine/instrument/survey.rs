@@ -4,41 +4,41 @@ use wasmparser::Catch;
 use wasmparser::FunctionBody;
 use wasmparser::Operator;
 
-use super::census::index;
 use super::cost::CALL;
 use super::cost::Cost;
 use super::cost::LEAF_MAX;
-use super::cost::SAVED_MAX;
 use super::cost::UNCOUNTED_MAX;
 use super::cost::cost;
 use super::flow::Flow;
 use super::flow::Opening;
 use super::flow::Point;
+use super::locals::Locals;
 
 use super::Uncountable;
 
-/// What is known of a loop.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    /// Whether anything leads back to its head.
-    pub(super) repeats: bool,
-    /// The locals that its rounds hand on to each other, as far as one can see in passing.
-    pub(super) saved: Vec<u32>,
+/// Where a loop is seen to repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nowhere: nothing leads back to its head.
+    Never,
+    /// Where it is led back, by this many branches.
+    AtBranches(u32),
+    /// At its head.
+    AtHead,
 }
 
 /// What is known of a function.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Its loops that control can reach, in the order of their heads.
-    pub(super) loops: Vec<Known>,
+    pub(super) loops: Vec<Look>,
+    pub(super) locals: Locals,
     /// What it weighs at the most, each loop taken once.
     pub(super) weight: i64,
     pub(super) calls: bool,
     pub(super) catches: bool,
     /// It does what nobody can weigh beforehand.
     pub(super) long: bool,
-    /// The locals that the open loops name, and whether the first thing was to read them.
-    accesses: Vec<Vec<(u32, bool)>>,
 }
 
 impl Survey {
@@ -50,7 +50,7 @@ impl Survey {
 
     /// Whether control can come back to something in it without a call.
     pub(super) fn has_loop(&self) -> bool {
-        self.loops.iter().any(|known| known.repeats)
+        self.loops.iter().any(|look| *look != Look::Never)
     }
 
     /// Whether each call of the function looks whether the interval is over.
@@ -62,8 +62,8 @@ impl Survey {
 /// Finds out what must be known of a function.
 pub(super) fn survey(body: &FunctionBody<'_>, wide: bool) -> Result<Survey, Uncountable> {
     let mut found = Survey::default();
-    // The place of a loop is where it stands in the list.
-    let mut flow = Flow::new(Point::default(), None::<usize>);
+    let mut flow = Flow::new();
+    let mut at = 0_u32;
     let mut reader = body.get_operators_reader()?;
     while !reader.eof() {
         let operator = reader.read()?;
@@ -81,22 +81,22 @@ pub(super) fn survey(body: &FunctionBody<'_>, wide: bool) -> Result<Survey, Unco
         if let Some(here) = &mut flow.here {
             here.add(weight);
         }
-        found.access(&operator);
-        found.step(&operator, &mut flow);
+        found.step(&operator, at, &mut flow);
+        at = at.saturating_add(1);
     }
     found.weight = found.weight.max(flow.here.unwrap_or_default().uncounted);
     Ok(found)
 }
 
 impl Survey {
-    fn step(&mut self, operator: &Operator<'_>, flow: &mut Flow<Option<usize>>) {
+    fn step(&mut self, operator: &Operator<'_>, flow: &mut Flow) {
         match operator {
             Operator::Block { .. } => flow.open(Opening::Block, None),
             Operator::If { .. } => flow.open(Opening::If, None),
             Operator::Loop { .. } => {
+                self.locals.open(at, flow.innermost());
                 flow.open(Opening::Loop, Some(self.loops.len()));
-                self.loops.push(Known::default());
-                self.accesses.push(Vec::new());
+                self.loops.push(Look::Never);
             }
             Operator::TryTable { try_table } => {
                 self.catches = true;
@@ -105,7 +105,7 @@ impl Survey {
                     | Catch::OneRef { label, .. }
                     | Catch::All { label }
                     | Catch::AllRef { label }) = catch;
-                    self.branch(flow, *label);
+                    self.branch(flow, *label, false);
                 }
                 flow.open(Opening::Block, None);
             }
@@ -113,17 +113,18 @@ impl Survey {
             Operator::End => {
                 let closed = flow.close();
                 if let Some(number) = closed.and_then(|frame| frame.place) {
-                    self.close_loop(number);
+                    let repeats = self.loops.get(number) != Some(&Look::Never);
+                    self.locals.close(number, at, repeats);
                 }
             }
             Operator::Br { relative_depth } => {
-                self.branch(flow, *relative_depth);
+                self.branch(flow, *relative_depth, true);
                 flow.stop();
             }
-            Operator::BrIf { relative_depth } => self.branch(flow, *relative_depth),
+            Operator::BrIf { relative_depth } => self.branch(flow, *relative_depth, true),
             Operator::BrTable { targets } => {
                 for target in targets.targets().flatten().chain([targets.default()]) {
-                    self.branch(flow, target);
+                    self.branch(flow, target, false);
                 }
                 flow.stop();
             }
@@ -131,7 +132,7 @@ impl Survey {
             | Operator::BrOnNonNull { relative_depth }
             | Operator::BrOnCast { relative_depth, .. }
             | Operator::BrOnCastFail { relative_depth, .. } => {
-                self.branch(flow, *relative_depth);
+                self.branch(flow, *relative_depth, false);
             }
             Operator::Return | Operator::Unreachable => self.leave(flow),
             Operator::Throw { .. } | Operator::ThrowRef => {
@@ -148,65 +149,41 @@ impl Survey {
             Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. } => {
                 self.call(flow);
             }
+            Operator::LocalGet { local_index } => self.locals.note(at, *local_index, true),
+            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
+                self.locals.note(at, *local_index, false);
+            }
             _ => {}
         }
     }
 
-    fn branch(&mut self, flow: &mut Flow<Option<usize>>, depth: u32) {
+    fn branch(&mut self, flow: &mut Flow, depth: u32, direct: bool) {
         let found = flow.target(depth).and_then(|frame| frame.place);
         if let Some(known) = found.and_then(|index| self.loops.get_mut(index)) {
-            known.repeats = true;
+            *known = match *known {
+                Look::Never if direct && 0 < LOOKS_MAX => Look::AtBranches(1),
+                Look::AtBranches(times) if direct && times < LOOKS_MAX => {
+                    Look::AtBranches(times + 1)
+                }
+                _ => Look::AtHead,
+            };
         } else if let Some(here) = flow.here {
             flow.branch(depth, here);
         }
     }
 
-    /// Notes that the innermost loop names a local.
-    fn access(&mut self, operator: &Operator<'_>) {
-        let (local, reads) = match operator {
-            Operator::LocalGet { local_index } => (*local_index, true),
-            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
-                (*local_index, false)
-            }
-            _ => return,
-        };
-        if let Some(known) = self.accesses.last_mut() {
-            note(known, local, reads);
-        }
-    }
-
-    /// What a loop names, the loop around it names as well.
-    fn close_loop(&mut self, number: usize) {
-        let inner = self.accesses.pop().unwrap_or_default();
-        if let Some(known) = self.loops.get_mut(number) {
-            let read = inner.iter().filter(|(_, reads)| *reads).map(|(local, _)| *local);
-            known.saved = read.take(index(SAVED_MAX)).collect();
-        }
-        if let Some(outer) = self.accesses.last_mut() {
-            for (local, reads) in inner {
-                note(outer, local, reads);
-            }
-        }
-    }
-
-    fn call(&mut self, flow: &mut Flow<Option<usize>>) {
+    fn call(&mut self, flow: &mut Flow) {
         self.calls = true;
         if let Some(here) = &mut flow.here {
             here.add(CALL);
         }
     }
 
-    fn leave(&mut self, flow: &mut Flow<Option<usize>>) {
+    fn leave(&mut self, flow: &mut Flow) {
         self.weight = self.weight.max(flow.here.unwrap_or_default().uncounted);
         flow.stop();
     }
 }
 
-fn note(accesses: &mut Vec<(u32, bool)>, local: u32, reads: bool) {
-    if accesses.len() < ACCESSES_MAX && accesses.iter().all(|(other, _)| *other != local) {
-        accesses.push((local, reads));
-    }
-}
-
-/// How many locals of a loop are kept track of. Beyond that it is slower, and not wrong.
-const ACCESSES_MAX: usize = 64;
+/// Branches back to one loop that look by themselves, at the most.
+const LOOKS_MAX: u32 = if cfg!(look_at_head) { 0 } else { 2 };
