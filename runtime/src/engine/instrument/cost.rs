@@ -39,6 +39,9 @@ pub(super) const UNSEEN_CALL: i64 = 16;
 /// What a call of the host counts for in that: it may take long.
 pub(super) const UNSEEN_HOST_CALL: i64 = 64;
 
+/// Locals of a loop that are kept elsewhere while the host is asked.
+pub(super) const SAVED_MAX: u32 = 24;
+
 /// Bytes that a bulk operation moves at the weight of one, as a power of two.
 pub(super) const BULK_SHIFT: i32 = 6;
 

@@ -140,26 +140,6 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// A branch back to a loop, which may be taken where that is on the stack: takes `due` off the
-    /// count, and begins the next interval if this one is over.
-    pub(super) fn branch_back(&mut self, due: i64, depth: u32, may: bool, saved: &[u32]) {
-        let depth = depth.saturating_add(u32::from(may));
-        if may {
-            self.put(&Instruction::If(BlockType::Empty));
-        }
-        self.get();
-        self.less(due);
-        self.tee();
-        self.is_over();
-        self.next_interval(saved);
-        self.put(&Instruction::Br(depth.saturating_add(1)));
-        self.put(&Instruction::End);
-        self.put(&Instruction::Br(depth));
-        if may {
-            self.put(&Instruction::End);
-        }
-    }
-
     /// Notes how many bytes a bulk operation will move: their number is on the stack, and stays.
     pub(super) fn note_bytes(&mut self) {
         self.put(&Instruction::LocalTee(self.local().saturating_add(1)));
@@ -179,19 +159,14 @@ impl<'a> Counter<'a> {
 
     /// Begins the next interval if this one is over; the count is on the stack.
     fn look_at(&mut self, saved: &[u32]) {
-        self.is_over();
-        self.next_interval(saved);
-        self.put(&Instruction::End);
-    }
-
-    /// Opens what is done when the interval is over; the count is on the stack.
-    fn is_over(&mut self) {
         self.put(&Instruction::I32Const(0));
         self.put(&Instruction::I32LeS);
         if let Ok(offset) = u32::try_from(self.out.byte_len()) {
             self.hints.push(BranchHint { branch_func_offset: offset, branch_hint_value: 0 });
         }
         self.put(&Instruction::If(BlockType::Empty));
+        self.next_interval(saved);
+        self.put(&Instruction::End);
     }
 
     /// The interval is over: the host is asked, and the next one begins.

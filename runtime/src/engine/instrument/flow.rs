@@ -35,35 +35,31 @@ pub(super) enum Opening {
     Else,
 }
 
-/// A construct that is open.
+/// A construct that is open, with what the walker keeps beside it.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct Frame<T> {
     pub(super) opening: Opening,
     /// At its first operator: for a loop, at the head.
     pub(super) start: Point,
     /// At its end, of all branches that lead there.
     end: Option<Point>,
-    /// The number of a loop.
-    pub(super) place: Option<usize>,
+    pub(super) place: T,
 }
 
 /// The walk over one function.
 #[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) frames: Vec<Frame>,
-    /// The numbers of the loops among them.
-    loops: Vec<usize>,
+pub(super) struct Flow<T> {
+    pub(super) frames: Vec<Frame<T>>,
     /// Nothing where control cannot be.
     pub(super) here: Option<Point>,
     /// Constructs that were opened where control cannot be.
     dead: u32,
 }
 
-impl Flow {
-    pub(super) fn new() -> Self {
-        let start = Point::default();
-        let frame = Frame { opening: Opening::Block, start, end: None, place: None };
-        Self { frames: vec![frame], loops: Vec::new(), here: Some(start), dead: 0 }
+impl<T> Flow<T> {
+    pub(super) fn new(start: Point, place: T) -> Self {
+        let frame = Frame { opening: Opening::Block, start, end: None, place };
+        Self { frames: vec![frame], here: Some(start), dead: 0 }
     }
 
     /// Whether control cannot reach the operator, which is then to be left out.
@@ -83,22 +79,16 @@ impl Flow {
         true
     }
 
-    pub(super) fn open(&mut self, opening: Opening, place: Option<usize>) {
+    pub(super) fn open(&mut self, opening: Opening, place: T) {
         let start = self.here.unwrap_or_default();
-        self.loops.extend(place);
         self.frames.push(Frame { opening, start, end: None, place });
     }
 
     /// The frame that a branch leads to.
-    pub(super) fn target(&self, depth: u32) -> Option<&Frame> {
+    pub(super) fn target(&self, depth: u32) -> Option<&Frame<T>> {
         let above = usize::try_from(depth).ok()?;
         let index = self.frames.len().checked_sub(above)?.checked_sub(1)?;
         self.frames.get(index)
-    }
-
-    /// The number of the innermost loop.
-    pub(super) fn innermost(&self) -> Option<usize> {
-        self.loops.last().copied()
     }
 
     /// Whether a branch leads out of the function.
@@ -133,11 +123,8 @@ impl Flow {
     }
 
     /// Closes the innermost frame.
-    pub(super) fn close(&mut self) -> Option<Frame> {
+    pub(super) fn close(&mut self) -> Option<Frame<T>> {
         let frame = self.frames.pop()?;
-        if frame.place.is_some() {
-            self.loops.pop();
-        }
         // Without an `else`, control may come right from the start.
         let passed = (frame.opening == Opening::If).then_some(frame.start);
         self.here = [self.here, frame.end, passed].into_iter().flatten().reduce(Point::worst);

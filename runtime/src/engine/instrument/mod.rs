@@ -67,7 +67,6 @@ mod census;
 mod cost;
 mod counter;
 mod flow;
-mod locals;
 mod module;
 mod rewrite;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::cost::CALL_ITSELF;
 use super::cost::Cost;
 use super::cost::HOST_CALL;
 use super::cost::PREPAID_MAX;
+use super::cost::SAVED_MAX;
 use super::cost::UNCOUNTED_MAX;
 use super::cost::UNSEEN_AFTER_CALL_MAX;
 use super::cost::UNSEEN_CALL;
@@ -28,7 +29,6 @@ use super::flow::Opening;
 use super::flow::Point;
 use super::module::Shift;
 use super::slots::Slots;
-use super::survey::Look;
 use super::survey::Survey;
 
 /// A function that is being written again.
@@ -38,11 +38,8 @@ pub(super) struct Rewriter<'a> {
     shift: Shift,
     counter: Counter<'a>,
     /// With the number of each loop.
-    flow: Flow,
+    flow: Flow<Option<usize>>,
     loops: usize,
-    /// The number of the operator, and how often locals were looked up.
-    at: u32,
-    lookups: u32,
 }
 
 /// A function that was written again, and where its branches are that are hardly ever taken.
@@ -75,9 +72,9 @@ impl<'a> Rewriter<'a> {
         }
         let numbers = (census.globals, shift.helper());
         let counter = Counter::new(place, &params, groups, numbers, slots);
-        let flow = Flow::new();
-        let mut rewriter = Self { census, survey, shift, counter, flow, loops: 0, at: 0, lookups: 0 };
-        rewriter.enter();
+        let flow = Flow::new(Point::default(), None);
+        let mut rewriter = Self { census, survey, shift, counter, flow, loops: 0 };
+        rewriter.enter(params.len());
         Ok(rewriter)
     }
 
@@ -89,41 +86,34 @@ impl<'a> Rewriter<'a> {
             let operator = reader.read()?;
             if !self.flow.leaves_out(&operator) {
                 self.operator(operator)?;
-                self.at = self.at.saturating_add(1);
             }
         }
         Ok((self.counter.out, self.counter.hints))
     }
 
-    fn enter(&mut self) {
-        let params = self.kept();
+    fn enter(&mut self, params: usize) {
+        let params: Vec<u32> = (0..SAVED_MAX).zip(0..params).map(|(local, _)| local).collect();
         let mut here = Point::default();
-        if !self.survey.catches {
-            here.uncounted = -self.survey.weight.clamp(1, PREPAID_MAX);
-        }
-        let due = (-here.uncounted).max(1);
         match self.counter.place {
-            Place::Nobody => here.uncounted = 0,
+            Place::Nobody => {}
             Place::Local => {
                 self.counter.take_over();
                 if self.survey.looks_at_entry() {
-                    self.counter.charge_and_look(due, &params);
+                    self.counter.look(&params);
                 } else {
-                    self.counter.charge(due);
                     here.unseen = UNSEEN_MAX - UNSEEN_AFTER_CALL_MAX;
                 }
             }
-            Place::Global => self.counter.charge_and_look(due, &params),
+            Place::Global if self.survey.has_loop() || self.survey.catches => {
+                // What can be done twice is not paid for beforehand.
+                self.counter.charge_and_look(1, &params);
+            }
+            Place::Global => {
+                here.uncounted = -self.survey.weight.clamp(1, PREPAID_MAX);
+                self.counter.charge_and_look(-here.uncounted, &params);
+            }
         }
         self.flow.here = Some(here);
-        if let Some(function) = self.flow.frames.first_mut() {
-            function.start = here;
-        }
-    }
-
-    /// The locals to keep while the host is asked here.
-    fn kept(&mut self) -> Vec<u32> {
-        self.survey.locals.live(self.at, self.flow.innermost(), &mut self.lookups)
     }
 
     fn here(&self) -> Point {
@@ -142,8 +132,10 @@ impl<'a> Rewriter<'a> {
 
     /// Counts all that was done, and looks.
     fn settle_and_look(&mut self) {
-        let saved = self.kept();
-        self.counter.charge_and_look(self.here().uncounted.max(1), &saved);
+        let innermost = self.flow.frames.iter().rev().find_map(|frame| frame.place);
+        let saved = innermost.and_then(|number| self.survey.loops.get(number));
+        let saved = saved.map_or(&[][..], |known| &known.saved);
+        self.counter.charge_and_look(self.here().uncounted.max(1), saved);
         self.flow.here = Some(Point::default());
     }
 
@@ -198,9 +190,6 @@ impl<'a> Rewriter<'a> {
                 return self.call(operator, None);
             }
             _ => {}
-        }
-        if self.branch_back(&operator) {
-            return Ok(());
         }
         self.prepare(&operator)?;
         let then = Then::of(&operator);
@@ -282,53 +271,25 @@ impl<'a> Rewriter<'a> {
 
     fn open_loop(&mut self, operator: Operator<'_>) -> Result<(), Uncountable> {
         let number = self.loops;
-        let look = *self.survey.loops.get(number).ok_or(Uncountable::Operator)?;
+        let known = self.survey.loops.get(number).ok_or(Uncountable::Operator)?;
         self.loops += 1;
-        if look != Look::Never {
-            if self.survey.catches
-                && let Some(here) = &mut self.flow.here
-            {
+        if known.repeats {
+            if let Some(here) = &mut self.flow.here {
                 // What is paid for beforehand is lost to those who come from elsewhere.
                 here.uncounted = here.uncounted.max(0);
             }
             // What is left to be counted here would be carried around in the loop.
             self.settle(UNCOUNTED_MAX / 8);
-            if UNSEEN_MAX / 2 < self.here().unseen && look != Look::AtHead {
-                self.settle_and_look();
-            }
         }
         self.put(operator)?;
         self.flow.open(Opening::Loop, Some(number));
-        if look == Look::AtHead {
-            let kept = self.kept();
-            self.counter.look(&kept);
+        if known.repeats {
+            self.counter.look(&known.saved);
             if let Some(here) = &mut self.flow.here {
                 here.unseen = 0;
             }
         }
         Ok(())
-    }
-
-    /// A branch back that looks by itself, if it is one.
-    fn branch_back(&mut self, operator: &Operator<'_>) -> bool {
-        let (depth, may) = match operator {
-            Operator::Br { relative_depth } => (*relative_depth, false),
-            Operator::BrIf { relative_depth } => (*relative_depth, true),
-            _ => return false,
-        };
-        let Some(frame) = self.flow.target(depth) else { return false };
-        let Some(number) = frame.place else { return false };
-        if !matches!(self.survey.loops.get(number), Some(Look::AtBranches(_))) {
-            return false;
-        }
-        let due = (self.here().uncounted - frame.start.uncounted).max(1);
-        let head = self.survey.locals.head(number);
-        let kept = self.survey.locals.live(head, Some(number), &mut self.lookups);
-        self.counter.branch_back(due, depth, may, &kept);
-        if !may {
-            self.flow.stop();
-        }
-        true
     }
 
     fn close(&mut self) {

@@ -4,41 +4,41 @@ use wasmparser::Catch;
 use wasmparser::FunctionBody;
 use wasmparser::Operator;
 
+use super::census::index;
 use super::cost::CALL;
 use super::cost::Cost;
 use super::cost::LEAF_MAX;
+use super::cost::SAVED_MAX;
 use super::cost::UNCOUNTED_MAX;
 use super::cost::cost;
 use super::flow::Flow;
 use super::flow::Opening;
 use super::flow::Point;
-use super::locals::Locals;
 
 use super::Uncountable;
 
-/// Where a loop is seen to repeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
-    /// Nowhere: nothing leads back to its head.
-    Never,
-    /// Where it is led back, by this many branches.
-    AtBranches(u32),
-    /// At its head.
-    AtHead,
+/// What is known of a loop.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Whether anything leads back to its head.
+    pub(super) repeats: bool,
+    /// The locals that its rounds hand on to each other, as far as one can see in passing.
+    pub(super) saved: Vec<u32>,
 }
 
 /// What is known of a function.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Its loops that control can reach, in the order of their heads.
-    pub(super) loops: Vec<Look>,
-    pub(super) locals: Locals,
+    pub(super) loops: Vec<Known>,
     /// What it weighs at the most, each loop taken once.
     pub(super) weight: i64,
     pub(super) calls: bool,
     pub(super) catches: bool,
     /// It does what nobody can weigh beforehand.
     pub(super) long: bool,
+    /// The locals that the open loops name, and whether the first thing was to read them.
+    accesses: Vec<Vec<(u32, bool)>>,
 }
 
 impl Survey {
@@ -50,7 +50,7 @@ impl Survey {
 
     /// Whether control can come back to something in it without a call.
     pub(super) fn has_loop(&self) -> bool {
-        self.loops.iter().any(|look| *look != Look::Never)
+        self.loops.iter().any(|known| known.repeats)
     }
 
     /// Whether each call of the function looks whether the interval is over.
@@ -62,8 +62,8 @@ impl Survey {
 /// Finds out what must be known of a function.
 pub(super) fn survey(body: &FunctionBody<'_>, wide: bool) -> Result<Survey, Uncountable> {
     let mut found = Survey::default();
-    let mut flow = Flow::new();
-    let mut at = 0_u32;
+    // The place of a loop is where it stands in the list.
+    let mut flow = Flow::new(Point::default(), None::<usize>);
     let mut reader = body.get_operators_reader()?;
     while !reader.eof() {
         let operator = reader.read()?;
@@ -81,22 +81,22 @@ pub(super) fn survey(body: &FunctionBody<'_>, wide: bool) -> Result<Survey, Unco
         if let Some(here) = &mut flow.here {
             here.add(weight);
         }
-        found.step(&operator, at, &mut flow);
-        at = at.saturating_add(1);
+        found.access(&operator);
+        found.step(&operator, &mut flow);
     }
     found.weight = found.weight.max(flow.here.unwrap_or_default().uncounted);
     Ok(found)
 }
 
 impl Survey {
-    fn step(&mut self, operator: &Operator<'_>, flow: &mut Flow) {
+    fn step(&mut self, operator: &Operator<'_>, flow: &mut Flow<Option<usize>>) {
         match operator {
             Operator::Block { .. } => flow.open(Opening::Block, None),
             Operator::If { .. } => flow.open(Opening::If, None),
             Operator::Loop { .. } => {
-                self.locals.open(at, flow.innermost());
                 flow.open(Opening::Loop, Some(self.loops.len()));
-                self.loops.push(Look::Never);
+                self.loops.push(Known::default());
+                self.accesses.push(Vec::new());
             }
             Operator::TryTable { try_table } => {
                 self.catches = true;
@@ -105,7 +105,7 @@ impl Survey {
                     | Catch::OneRef { label, .. }
                     | Catch::All { label }
                     | Catch::AllRef { label }) = catch;
-                    self.branch(flow, *label, false);
+                    self.branch(flow, *label);
                 }
                 flow.open(Opening::Block, None);
             }
@@ -113,18 +113,17 @@ impl Survey {
             Operator::End => {
                 let closed = flow.close();
                 if let Some(number) = closed.and_then(|frame| frame.place) {
-                    let repeats = self.loops.get(number) != Some(&Look::Never);
-                    self.locals.close(number, at, repeats);
+                    self.close_loop(number);
                 }
             }
             Operator::Br { relative_depth } => {
-                self.branch(flow, *relative_depth, true);
+                self.branch(flow, *relative_depth);
                 flow.stop();
             }
-            Operator::BrIf { relative_depth } => self.branch(flow, *relative_depth, true),
+            Operator::BrIf { relative_depth } => self.branch(flow, *relative_depth),
             Operator::BrTable { targets } => {
                 for target in targets.targets().flatten().chain([targets.default()]) {
-                    self.branch(flow, target, false);
+                    self.branch(flow, target);
                 }
                 flow.stop();
             }
@@ -132,7 +131,7 @@ impl Survey {
             | Operator::BrOnNonNull { relative_depth }
             | Operator::BrOnCast { relative_depth, .. }
             | Operator::BrOnCastFail { relative_depth, .. } => {
-                self.branch(flow, *relative_depth, false);
+                self.branch(flow, *relative_depth);
             }
             Operator::Return | Operator::Unreachable => self.leave(flow),
             Operator::Throw { .. } | Operator::ThrowRef => {
@@ -149,41 +148,65 @@ impl Survey {
             Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. } => {
                 self.call(flow);
             }
-            Operator::LocalGet { local_index } => self.locals.note(at, *local_index, true),
-            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
-                self.locals.note(at, *local_index, false);
-            }
             _ => {}
         }
     }
 
-    fn branch(&mut self, flow: &mut Flow, depth: u32, direct: bool) {
+    fn branch(&mut self, flow: &mut Flow<Option<usize>>, depth: u32) {
         let found = flow.target(depth).and_then(|frame| frame.place);
         if let Some(known) = found.and_then(|index| self.loops.get_mut(index)) {
-            *known = match *known {
-                Look::Never if direct && 0 < LOOKS_MAX => Look::AtBranches(1),
-                Look::AtBranches(times) if direct && times < LOOKS_MAX => {
-                    Look::AtBranches(times + 1)
-                }
-                _ => Look::AtHead,
-            };
+            known.repeats = true;
         } else if let Some(here) = flow.here {
             flow.branch(depth, here);
         }
     }
 
-    fn call(&mut self, flow: &mut Flow) {
+    /// Notes that the innermost loop names a local.
+    fn access(&mut self, operator: &Operator<'_>) {
+        let (local, reads) = match operator {
+            Operator::LocalGet { local_index } => (*local_index, true),
+            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
+                (*local_index, false)
+            }
+            _ => return,
+        };
+        if let Some(known) = self.accesses.last_mut() {
+            note(known, local, reads);
+        }
+    }
+
+    /// What a loop names, the loop around it names as well.
+    fn close_loop(&mut self, number: usize) {
+        let inner = self.accesses.pop().unwrap_or_default();
+        if let Some(known) = self.loops.get_mut(number) {
+            let read = inner.iter().filter(|(_, reads)| *reads).map(|(local, _)| *local);
+            known.saved = read.take(index(SAVED_MAX)).collect();
+        }
+        if let Some(outer) = self.accesses.last_mut() {
+            for (local, reads) in inner {
+                note(outer, local, reads);
+            }
+        }
+    }
+
+    fn call(&mut self, flow: &mut Flow<Option<usize>>) {
         self.calls = true;
         if let Some(here) = &mut flow.here {
             here.add(CALL);
         }
     }
 
-    fn leave(&mut self, flow: &mut Flow) {
+    fn leave(&mut self, flow: &mut Flow<Option<usize>>) {
         self.weight = self.weight.max(flow.here.unwrap_or_default().uncounted);
         flow.stop();
     }
 }
 
-/// Branches back to one loop that look by themselves, at the most.
-const LOOKS_MAX: u32 = if cfg!(look_at_head) { 0 } else { 2 };
+fn note(accesses: &mut Vec<(u32, bool)>, local: u32, reads: bool) {
+    if accesses.len() < ACCESSES_MAX && accesses.iter().all(|(other, _)| *other != local) {
+        accesses.push((local, reads));
+    }
+}
+
+/// How many locals of a loop are kept track of. Beyond that it is slower, and not wrong.
+const ACCESSES_MAX: usize = 64;
