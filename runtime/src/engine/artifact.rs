@@ -5,7 +5,7 @@ use std::io;
 use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
-use std::path::Path;
+use std::path::PathBuf;
 
 use wasmtime::Engine;
 use wasmtime::Module;
@@ -94,6 +94,7 @@ impl std::fmt::Debug for Code {
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub(super) file: File,
+    pub(super) path: PathBuf,
     pub(super) form: Form,
 }
 
@@ -117,7 +118,7 @@ impl Verified {
                 module.map(Code::Module).map_err(refused)
             }
             Form::Component | Form::ConcurrentComponent => {
-                let path = files::handle_path(&self.file, Path::new(""));
+                let path = files::handle_path(&self.file, &self.path);
                 // JUSTIFICATION: as above.
                 // SAFETY: as above; the path leads to the very file that was verified.
                 let component = unsafe { Component::deserialize_file(engine, path) };

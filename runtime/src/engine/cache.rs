@@ -87,7 +87,7 @@ impl Cache {
         let path = self.artifacts.path_of(&key.file_name());
         let mut file = files::open_own(&path).ok()?;
         verify(&mut file, &key).ok()?;
-        Some(Verified { file, form: known.form })
+        Some(Verified { file, path, form: known.form })
     }
 
     /// Waits for the turn to compile this wasm for this kind.
