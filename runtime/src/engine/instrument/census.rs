@@ -13,6 +13,7 @@ use wasmparser::ValType;
 
 use super::MODULE;
 use super::Uncountable;
+use super::cost::LEAF_MAX;
 use super::survey::Survey;
 use super::survey::survey;
 
@@ -33,6 +34,9 @@ pub(super) struct Census<'a> {
     pub(super) host_by_reference: bool,
 }
 
+/// How deep the calls of a leaf can be, itself among them. A function that calls itself is none.
+const LEAF_DEPTH_MAX: u32 = 8;
+
 /// Who is called.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Callee<'a> {
@@ -50,8 +54,10 @@ impl<'a> Census<'a> {
         for payload in parser.parse_all(wasm) {
             census.note(payload?)?;
         }
-        let surveys = census.bodies.iter().map(|body| survey(body, census.wide));
+        let imported = census.imported_functions;
+        let surveys = census.bodies.iter().map(|body| survey(body, imported, census.wide));
         census.surveys = surveys.collect::<Result<_, _>>()?;
+        census.find_leaves();
         for body in &census.bodies {
             if census.host_by_reference || census.imported_functions == 0 {
                 break;
@@ -137,6 +143,40 @@ impl<'a> Census<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Finds the functions whose work is counted by those who call them: what they do is bounded,
+    /// with all that they call.
+    fn find_leaves(&mut self) {
+        for _ in 0..LEAF_DEPTH_MAX {
+            let mut found = false;
+            for defined in 0..self.surveys.len() {
+                if let Some(weight) = self.leaf_weight(defined) {
+                    self.surveys[defined].leaf_weight = Some(weight);
+                    found = true;
+                }
+            }
+            if !found {
+                break;
+            }
+        }
+    }
+
+    /// What a function weighs with all that it calls, where it is newly known to be a leaf.
+    fn leaf_weight(&self, defined: usize) -> Option<i64> {
+        let survey = self.surveys.get(defined)?;
+        if survey.is_leaf() || !survey.may_be_leaf() {
+            return None;
+        }
+        let mut weight = survey.weight;
+        for callee in &survey.callees {
+            let Callee::Guest(callee) = self.callee(*callee)? else { return None };
+            weight = weight.saturating_add(callee.leaf_weight?);
+            if LEAF_MAX < weight {
+                return None;
+            }
+        }
+        (weight <= LEAF_MAX).then_some(weight)
     }
 
     pub(super) fn callee(&self, function: u32) -> Option<Callee<'_>> {

@@ -1,33 +1,22 @@
 //! Puts the means to interrupt a guest into its own code, before it is compiled.
 //!
-//! The engine can do the same with its epochs. Their price is high where it matters most: what is
-//! called when an epoch is over is called from the innermost loop, so that all that the loop keeps
-//! in the processor's registers is written to memory and read back in each turn. Here the work is
-//! counted, and who has worked for an interval leaves the loop before it asks the host, and enters
-//! it again:
+//! The engine can do the same with its epochs. Their price is high where it matters most: at each
+//! turn of a loop two places in memory are compared, and what is called when an epoch is over keeps
+//! what the loop has in the processor's registers in memory all the time. Here the work is counted
+//! in a register, and who has worked for an interval asks the host:
 //!
 //! ```text
-//! block $exit
-//!   loop $outer
-//!     block $yields
-//!       loop $inner
-//!         ...               ;; the body; its branches back to the head become:
-//!         count -= due
-//!         br_if $yields (count <= 0)
-//!         br $inner
-//!         ...
-//!       end
-//!       br $exit
-//!     end
+//! loop $head
+//!   if (count <= 0)         ;; hardly ever: the engine is told so
+//!     ...                   ;; what the loop's rounds hand on is put into globals
 //!     call $helper          ;; asks the host, and sets the count to an interval again
-//!     br $outer
+//!     ...                   ;; and is taken back
 //!   end
-//!   unreachable
+//!   ...                     ;; the body; before a branch back to the head:
+//!   count -= due
+//!   br $head
 //! end
 //! ```
-//!
-//! A loop that takes parameters, or that is led back to by anything but `br`, `br_if` and
-//! `br_table`, looks at its head instead.
 //!
 //! # Why no guest can work much longer than an interval unseen
 //!
@@ -42,14 +31,14 @@
 //! [`cost::UNCOUNTED_MAX`] it is counted; before a call, a return or a throw it is counted; and a
 //! branch back counts so much (one at the least) that at the loop's head there is never more
 //! uncounted than when the loop was entered. So only the function that is running has work that is
-//! not counted, and never more than that maximum. A leaf (no loops, no calls, at most
-//! [`cost::LEAF_MAX`]) is counted by who calls it; who calls through a reference counts as if it
-//! were a leaf. What a bulk operation moves is counted when it has moved it, and there is a look.
+//! not counted, and never more than that maximum. A leaf (no loops, no calls but of leaves by name,
+//! at most [`cost::LEAF_MAX`] with all of those) is counted by who calls it; who calls through a
+//! reference counts as if it were a leaf. What a bulk operation moves is counted when it has moved it, and there is a look.
 //! An operator whose work nobody knows ends the interval, and a call of the host counts for an
 //! eighth of one.
 //!
-//! *When the count is used up, it is seen soon.* There is a look at each branch back, at each entry
-//! of a function that calls, at least once in [`cost::UNSEEN_MAX`] on the way forward, and once in
+//! *When the count is used up, it is seen soon.* There is a look at the head of each loop that
+//! repeats, at each entry of a function that calls (and is no leaf), at least once in [`cost::UNSEEN_MAX`] on the way forward, and once in
 //! [`cost::UNSEEN_AFTER_CALL_MAX`] after a call has returned. From the moment when the count is
 //! used up, a guest that is not seen can thus take no branch back and enter nothing that calls. It
 //! can only go forward and return: at most `UNSEEN_MAX` in the running function, and

@@ -308,8 +308,7 @@ impl<'a> Rewriter<'a> {
     fn weight_of_call(&self, function: Option<u32>) -> i64 {
         match function.map(|function| self.census.callee(function)) {
             Some(Some(Callee::Host)) => HOST_CALL,
-            Some(Some(Callee::Guest(survey))) if survey.is_leaf() => survey.weight + CALL_ITSELF,
-            Some(Some(Callee::Guest(_))) => CALL_ITSELF,
+            Some(Some(Callee::Guest(survey))) => survey.leaf_weight.unwrap_or(0) + CALL_ITSELF,
             None if self.census.host_by_reference => HOST_CALL,
             _ => CALL,
         }

@@ -6,8 +6,8 @@ use wasmparser::Operator;
 
 use super::census::index;
 use super::cost::CALL;
+use super::cost::CALL_ITSELF;
 use super::cost::Cost;
-use super::cost::LEAF_MAX;
 use super::cost::SAVED_MAX;
 use super::cost::UNCOUNTED_MAX;
 use super::cost::cost;
@@ -28,12 +28,19 @@ pub(super) struct Known {
 
 /// What is known of a function.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact that stands for itself")]
 pub(super) struct Survey {
     /// Its loops that control can reach, in the order of their heads.
     pub(super) loops: Vec<Known>,
-    /// What it weighs at the most, each loop taken once.
+    /// What it weighs at the most, each loop taken once, without those whom it calls by name.
     pub(super) weight: i64,
     pub(super) calls: bool,
+    /// It calls what it does not name: the host, through a reference, or instead of returning.
+    pub(super) calls_unknown: bool,
+    /// The functions that it calls by name, once for each call.
+    pub(super) callees: Vec<u32>,
+    /// What it weighs with all that it calls, where those who call it count its work.
+    pub(super) leaf_weight: Option<i64>,
     pub(super) catches: bool,
     /// It does what nobody can weigh beforehand.
     pub(super) long: bool,
@@ -44,8 +51,13 @@ pub(super) struct Survey {
 impl Survey {
     /// Whether those who call the function count its work.
     pub(super) fn is_leaf(&self) -> bool {
-        let counts = self.calls || self.catches || self.long || self.has_loop();
-        !counts && self.weight <= LEAF_MAX
+        self.leaf_weight.is_some()
+    }
+
+    /// Whether those who call the function could count its work, if the same is true of those
+    /// whom it calls.
+    pub(super) fn may_be_leaf(&self) -> bool {
+        !(self.calls_unknown || self.catches || self.long || self.has_loop())
     }
 
     /// Whether control can come back to something in it without a call.
@@ -60,7 +72,11 @@ impl Survey {
 }
 
 /// Finds out what must be known of a function.
-pub(super) fn survey(body: &FunctionBody<'_>, wide: bool) -> Result<Survey, Uncountable> {
+pub(super) fn survey(
+    body: &FunctionBody<'_>,
+    imported: u32,
+    wide: bool,
+) -> Result<Survey, Uncountable> {
     let mut found = Survey::default();
     // The place of a loop is where it stands in the list.
     let mut flow = Flow::new(Point::default(), None::<usize>);
@@ -82,14 +98,14 @@ pub(super) fn survey(body: &FunctionBody<'_>, wide: bool) -> Result<Survey, Unco
             here.add(weight);
         }
         found.access(&operator);
-        found.step(&operator, &mut flow);
+        found.step(&operator, imported, &mut flow);
     }
     found.weight = found.weight.max(flow.here.unwrap_or_default().uncounted);
     Ok(found)
 }
 
 impl Survey {
-    fn step(&mut self, operator: &Operator<'_>, flow: &mut Flow<Option<usize>>) {
+    fn step(&mut self, operator: &Operator<'_>, imported: u32, flow: &mut Flow<Option<usize>>) {
         match operator {
             Operator::Block { .. } => flow.open(Opening::Block, None),
             Operator::If { .. } => flow.open(Opening::If, None),
@@ -137,6 +153,7 @@ impl Survey {
             Operator::Throw { .. } | Operator::ThrowRef => {
                 // Who catches it does not go on where the work was counted.
                 self.calls = true;
+                self.calls_unknown = true;
                 self.leave(flow);
             }
             Operator::ReturnCall { .. }
@@ -144,6 +161,13 @@ impl Survey {
             | Operator::ReturnCallRef { .. } => {
                 self.call(flow);
                 self.leave(flow);
+            }
+            Operator::Call { function_index } if imported <= *function_index => {
+                self.calls = true;
+                self.callees.push(*function_index);
+                if let Some(here) = &mut flow.here {
+                    here.add(CALL_ITSELF);
+                }
             }
             Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. } => {
                 self.call(flow);
@@ -191,6 +215,7 @@ impl Survey {
 
     fn call(&mut self, flow: &mut Flow<Option<usize>>) {
         self.calls = true;
+        self.calls_unknown = true;
         if let Some(here) = &mut flow.here {
             here.add(CALL);
         }
