@@ -34,8 +34,13 @@ pub(crate) fn line(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
 
 /// Says something about the run, beside the guest's own output.
 fn say(text: fmt::Arguments<'_>) {
+    tell(format_args!("aril: {text}\n"));
+}
+
+/// Writes to standard error at once, so that what others write there cannot come between.
+fn tell(text: fmt::Arguments<'_>) {
     // Where nobody can be told, nobody is told.
-    let _unheard = writeln!(io::stderr(), "aril: {text}");
+    let _unheard = io::stderr().write_all(text.to_string().as_bytes());
 }
 
 /// Says why Aril failed.
@@ -78,7 +83,7 @@ impl Progress {
         let file = self.file.display();
         if self.terminal {
             let seconds = elapsed.as_secs_f32();
-            let _unheard = write!(io::stderr(), "\raril: compiling `{file}` ({seconds:.1} s)");
+            tell(format_args!("\raril: compiling `{file}` ({seconds:.1} s)"));
         } else if !self.shown {
             say(format_args!("compiling `{file}`, once"));
         }
@@ -88,7 +93,7 @@ impl Progress {
     /// It is over, well or not.
     pub(crate) fn done(&mut self) {
         if self.shown && self.terminal {
-            let _unheard = write!(io::stderr(), "\r\x1b[2K");
+            tell(format_args!("\r\x1b[2K"));
         }
     }
 }
@@ -151,7 +156,7 @@ fn explain(record: &Record) {
             for (i, frame) in trap.backtrace.iter().enumerate() {
                 let offset = frame.offset.map_or_else(String::new, |at| format!(" @ {at:#x}"));
                 let function = printable(&frame.function);
-                let _unheard = writeln!(io::stderr(), "  {i:>3}: {function}{offset}");
+                tell(format_args!("  {i:>3}: {function}{offset}\n"));
             }
         }
         Exit::OutOfMemory(MemoryWall::Meter) => say(format_args!(

@@ -78,6 +78,7 @@ pub use sandbox::SandboxSpec;
 pub use sandbox::Stats;
 pub use sandbox::Trap;
 pub use sandbox::TrapKind;
+pub use sandbox::printable;
 pub use units::Bytes;
 pub use units::Cpus;
 pub use units::Fuel;

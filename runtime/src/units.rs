@@ -86,6 +86,9 @@ pub struct Cpus {
 }
 
 impl Cpus {
+    /// The smallest share: a thousandth of a processor.
+    pub const MIN: Self = Self { millionths: 1_000 };
+
     /// One whole processor.
     pub const ONE: Self = Self { millionths: 1_000_000 };
 

@@ -361,7 +361,7 @@ fn what_was_compiled_ahead_for_a_kind_of_run_serves_that_kind() {
     bench.aril(args).outcome().expect_code(0);
     let before = artifact(&bench);
 
-    let args = ["--cpus", "1", "--fuel", "1000", guest.to_str().unwrap()];
+    let args = ["--cpus", "0.5", "--fuel", "1000", guest.to_str().unwrap()];
     bench.run(args).outcome().expect_code(5);
 
     assert_eq!(artifact(&bench), before);

@@ -761,3 +761,148 @@ async fn what_the_collector_frees_can_be_used_again() {
 
     assert_eq!(end_of(&sandbox).await, Exit::Exited(0), "{:?}", sandbox.stats());
 }
+
+// --- Guests of any shape.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_with_more_than_a_pool_is_made_for_runs_all_the_same() {
+    let service = Service::new(2);
+    let start = "(func (export \"_start\") (drop (memory.grow 1 (i32.const 1))))";
+    for parts in
+        ["(memory 1) (memory 1)", "(memory 1) (memory 1) (table 1 funcref) (table 2 funcref)"]
+    {
+        let sandbox =
+            service.launch(&format!("(module {parts} {start})"), spec(Limits::default())).await;
+        assert_eq!(end_of(&sandbox).await, Exit::Exited(0), "{parts}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_declares_too_much_is_denied_with_both_figures_as_by_the_command() {
+    let service = Service::new(2);
+    let start = "(func (export \"_start\"))";
+
+    let large = format!("(module (memory i64 1638400) {start})");
+    let sandbox = service.launch(&large, spec(Limits::default())).await;
+    let Exit::Denied(what) = end_of(&sandbox).await else { panic!("100 GiB were granted") };
+    assert!(what.contains("its limit is 1 GiB") && what.contains("in total"), "{what}");
+
+    let table = format!("(module (table 1500000 funcref) {start})");
+    let sandbox = service.launch(&table, spec(Limits::default())).await;
+    assert!(matches!(end_of(&sandbox).await, Exit::Denied(_)));
+    let more = Limits { table_elements: 2_000_000.into(), ..Limits::default() };
+    let sandbox = service.launch(&table, spec(more)).await;
+    assert_eq!(end_of(&sandbox).await, Exit::Exited(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_room_for_as_many_components_as_for_modules() {
+    let Some(guest) = crate::support::guest("component-py.wasm") else { return };
+    let service = Service::new(3);
+    let artifact = service.runtime.prepare(guest).await.unwrap();
+    let spec = || {
+        let deadline = Duration::from_secs(20).into();
+        spec(Limits { deadline, ..Limits::default() }).stdin(Input::Stream)
+    };
+    let mut alive = Vec::new();
+    for _ in 0..3 {
+        alive.push(service.runtime.launch(&artifact, spec()).await.unwrap());
+    }
+    for sandbox in &alive {
+        assert!(matches!(end_of(sandbox).await, Exit::Exited(_)), "{:?}", sandbox.wait().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_of_its_own_is_refused_by_name_until_there_is_one() {
+    let service = Service::new(1);
+    let artifact = service.prepare(SPIN).await;
+    let spec = spec(Limits::default()).isolation(aril::Isolation::Process);
+    let error = service.runtime.launch(&artifact, spec).await.unwrap_err();
+    let aril::Error::Launch { source: LaunchError::Isolation { reason }, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(reason.contains("`aril run`") && reason.contains("Isolation::Shared"), "{reason}");
+}
+
+// --- The process's own input.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_reads_the_input_of_the_process_keeps_nobody_waiting() {
+    let (silent, _writer) = std::io::pipe().unwrap();
+    // This test has a process to itself, or shares it with none that reads.
+    rustix::stdio::dup2_stdin(&silent).unwrap();
+    let service = Service::new(3);
+    let cat = service.prepare(CAT).await;
+    let launch = async |deadline: Limit<Duration>| {
+        let spec = spec(Limits { deadline, ..Limits::default() }).stdin(Input::Inherit);
+        service.runtime.launch(&cat, spec).await.unwrap()
+    };
+    let launched = async |deadline| {
+        tokio::time::timeout(PATIENCE, launch(deadline)).await.expect("launching it waited")
+    };
+
+    let late = launched(Duration::from_millis(100).into()).await;
+    assert_eq!(end_of(&late).await, Exit::Deadline);
+    let stopped = launched(Limit::Default).await;
+    let stopping = tokio::time::timeout(PATIENCE, stopped.stop(PATIENCE));
+    assert_eq!(stopping.await.expect("it was not told").unwrap(), Exit::Exited(5));
+    let killed = launched(Limit::Default).await;
+    killed.kill();
+    assert_eq!(end_of(&killed).await, Exit::Killed(9));
+}
+
+// --- Changes that are heard while a guest waits.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_is_raised_is_felt_by_a_guest_that_waits_for_the_old_one() {
+    let service = Service::new(2);
+    let spin = service.prepare(SPIN).await;
+    // After its first millisecond, it owes most of a second.
+    let limits = Limits { cpus: Cpus::MIN.into(), ..Limits::default() };
+    let raised = service.runtime.launch(&spin, spec(limits)).await.unwrap();
+    until("its first turn", || Duration::ZERO < raised.stats().cpu_time).await;
+    let before = (Instant::now(), raised.stats().cpu_time);
+
+    raised.update(|limits| limits.cpus = Limit::Unlimited).unwrap();
+
+    until("it to go on", || before.1 + Duration::from_millis(20) < raised.stats().cpu_time).await;
+    assert!(before.0.elapsed() < Duration::from_millis(600), "{:?}", before.0.elapsed());
+
+    // And so is a limit below what it has used.
+    let cut = service.runtime.launch(&spin, spec(limits)).await.unwrap();
+    until("its first turn", || Duration::ZERO < cut.stats().cpu_time).await;
+    let before = Instant::now();
+    cut.update(|limits| limits.cpu_time = Duration::from_millis(1).into()).unwrap();
+    if Duration::from_millis(1) <= cut.stats().cpu_time {
+        assert_eq!(end_of(&cut).await, Exit::CpuTime);
+        assert!(before.elapsed() < Duration::from_millis(600), "{:?}", before.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_can_be_made_smaller_while_a_guest_runs() {
+    let service = Service::new(1);
+    let sandbox = service.launch(SPIN, spec(Limits::default())).await;
+    until("it to run", || Duration::from_millis(5) < sandbox.stats().cpu_time).await;
+
+    sandbox.update(|limits| limits.cpus = "0.01".parse::<Cpus>().unwrap().into()).unwrap();
+
+    let from = (sandbox.stats().elapsed, sandbox.stats().cpu_time);
+    until("half a second", || from.0 + Duration::from_millis(500) < sandbox.stats().elapsed).await;
+    let got = sandbox.stats().cpu_time.saturating_sub(from.1);
+    assert!(got < Duration::from_millis(30), "it got {got:?} of half a second");
+    sandbox.kill();
+    let holds = sandbox.record().await.unwrap().holds;
+    let cpus = holds.into_iter().find(|hold| hold.name == "cpus").unwrap();
+    assert_eq!(cpus.amount.as_deref(), Some("0.01"), "the record tells the limit of now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_files_than_there_is_room_for_are_refused_on_a_live_sandbox() {
+    let service = Service::new(1);
+    let sandbox = service.launch(SPIN, spec(Limits::default())).await;
+    let refused = sandbox.update(|limits| limits.open_files = 100_000.into()).unwrap_err();
+    assert!(matches!(refused, LimitError::NoRung { name: "open_files", .. }), "{refused}");
+    assert!(refused.to_string().contains("launch it with a higher limit"), "{refused}");
+}

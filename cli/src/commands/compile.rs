@@ -17,7 +17,7 @@ pub(super) struct Compile {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// For runs with `--cpus`
+    /// For runs with `--cpus` below 1
     #[arg(long)]
     for_cpus: bool,
 
@@ -34,7 +34,7 @@ impl Compile {
         let runtime = self.common.runtime()?;
         let mut limits = Limits::default();
         if self.for_cpus {
-            limits.cpus = Limit::Of(aril::Cpus::ONE);
+            limits.cpus = Limit::Of(aril::Cpus::MIN);
         }
         if self.for_fuel {
             limits.fuel = aril::Fuel::new(1).map_or(Limit::Default, Limit::Of);

@@ -4,6 +4,7 @@ mod denial;
 mod directory;
 mod environment;
 mod files;
+mod shared_writer;
 mod stdio;
 mod wasi;
 

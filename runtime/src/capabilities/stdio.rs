@@ -30,6 +30,8 @@ use crate::limits::Flow;
 use crate::limits::Overflow;
 use crate::platform::stdio;
 
+use super::shared_writer::SharedWriter;
+
 /// What a guest reads as standard input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Input {
@@ -93,7 +95,9 @@ enum Place {
         error: bool,
     },
     Stream {
+        /// For WASI 0.2, which asks how much it may write; it writes into `writer` itself.
         stream: Arc<AsyncStdoutStream>,
+        writer: SharedWriter,
         terminal: bool,
     },
 }
@@ -118,21 +122,25 @@ impl OutEnd {
         Self { flow, place: Place::Host { error } }
     }
 
-    pub(crate) fn stream(flow: Arc<Flow>, writer: impl AsyncWrite + Send + Sync + 'static) -> Self {
-        let stream = Arc::new(AsyncStdoutStream::new(STREAM_SIZE, writer));
-        Self { flow, place: Place::Stream { stream, terminal: false } }
+    pub(crate) fn stream(flow: Arc<Flow>, writer: impl AsyncWrite + Send + 'static) -> Self {
+        Self::through(flow, writer, false)
+    }
+
+    fn through(flow: Arc<Flow>, writer: impl AsyncWrite + Send + 'static, terminal: bool) -> Self {
+        let writer = SharedWriter::new(writer);
+        let stream = Arc::new(AsyncStdoutStream::new(STREAM_SIZE, writer.clone()));
+        Self { flow, place: Place::Stream { stream, writer, terminal } }
     }
 
     /// This process's own stream, written to on the side.
     pub(crate) fn host_on_the_side(flow: Arc<Flow>, error: bool) -> Self {
-        let (stream, terminal) = if error {
-            let stream = AsyncStdoutStream::new(STREAM_SIZE, tokio::io::stderr());
-            (stream, io::IsTerminal::is_terminal(&io::stderr()))
+        if error {
+            let terminal = io::IsTerminal::is_terminal(&io::stderr());
+            Self::through(flow, tokio::io::stderr(), terminal)
         } else {
-            let stream = AsyncStdoutStream::new(STREAM_SIZE, tokio::io::stdout());
-            (stream, io::IsTerminal::is_terminal(&io::stdout()))
-        };
-        Self { flow, place: Place::Stream { stream: Arc::new(stream), terminal } }
+            let terminal = io::IsTerminal::is_terminal(&io::stdout());
+            Self::through(flow, tokio::io::stdout(), terminal)
+        }
     }
 
     /// Whether `write_now` works here.
@@ -171,10 +179,9 @@ impl IsTerminal for OutEnd {
 impl StdoutStream for OutEnd {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         match &self.place {
-            Place::Stream { stream, .. } => Box::new(CountedWriter {
-                flow: Arc::clone(&self.flow),
-                inner: Pin::from(stream.async_stream()),
-            }),
+            Place::Stream { writer, .. } => {
+                Box::new(CountedWriter { flow: Arc::clone(&self.flow), inner: writer.clone() })
+            }
             _ => Box::new(self.clone()),
         }
     }
@@ -276,7 +283,7 @@ impl Pollable for CountedStream {
 /// A writer whose bytes are counted.
 struct CountedWriter {
     flow: Arc<Flow>,
-    inner: Pin<Box<dyn AsyncWrite + Send + Sync>>,
+    inner: SharedWriter,
 }
 
 impl AsyncWrite for CountedWriter {
@@ -289,17 +296,17 @@ impl AsyncWrite for CountedWriter {
         if allowed == 0 && !bytes.is_empty() {
             return Poll::Ready(Err(io::Error::other(Overflow)));
         }
-        let count = ready!(self.inner.as_mut().poll_write(cx, &bytes[..allowed]))?;
+        let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &bytes[..allowed]))?;
         self.flow.note_written(count);
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner.as_mut().poll_flush(cx)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner.as_mut().poll_shutdown(cx)
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 
@@ -313,7 +320,11 @@ pub(crate) struct InEnd {
 #[derive(Clone)]
 enum Source {
     Closed,
-    Host(Arc<stdio::InputEnd>),
+    Host {
+        end: Arc<stdio::InputEnd>,
+        /// Whether the guest's own thread may wait for it.
+        direct: bool,
+    },
     Stream(Arc<AsyncStdinStream>),
 }
 
@@ -328,8 +339,14 @@ impl InEnd {
         Self { flow, source: Source::Closed }
     }
 
+    /// This process's own stream, read by the guest's thread itself.
     pub(crate) fn host(flow: Arc<Flow>, end: Arc<stdio::InputEnd>) -> Self {
-        Self { flow, source: Source::Host(end) }
+        Self { flow, source: Source::Host { end, direct: true } }
+    }
+
+    /// This process's own stream, waited for on the side.
+    pub(crate) fn host_on_the_side(flow: Arc<Flow>, end: Arc<stdio::InputEnd>) -> Self {
+        Self { flow, source: Source::Host { end, direct: false } }
     }
 
     pub(crate) fn stream(flow: Arc<Flow>, reader: impl AsyncRead + Send + Sync + 'static) -> Self {
@@ -340,7 +357,7 @@ impl InEnd {
     /// Reads this process's standard input at once, where that is what the guest reads: the
     /// thread waits until there is something.
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        let Source::Host(end) = &self.source else { return None };
+        let Source::Host { end, direct: true } = &self.source else { return None };
         let count = stdio::read_input(buffer, end);
         if let Ok(count) = count {
             self.flow.note_read(count);
@@ -351,7 +368,7 @@ impl InEnd {
 
 impl IsTerminal for InEnd {
     fn is_terminal(&self) -> bool {
-        matches!(self.source, Source::Host(_)) && io::IsTerminal::is_terminal(&io::stdin())
+        matches!(self.source, Source::Host { .. }) && io::IsTerminal::is_terminal(&io::stdin())
     }
 }
 
@@ -359,7 +376,7 @@ impl StdinStream for InEnd {
     fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
         match &self.source {
             Source::Closed => Box::new(tokio::io::empty()),
-            Source::Host(end) => Box::new(HostInput::new(&self.flow, end)),
+            Source::Host { end, .. } => Box::new(HostInput::new(&self.flow, end)),
             Source::Stream(stream) => stream.async_stream(),
         }
     }
@@ -367,7 +384,7 @@ impl StdinStream for InEnd {
     fn p2_stream(&self) -> Box<dyn p2::InputStream> {
         match &self.source {
             Source::Closed => Box::new(p2::pipe::ClosedInputStream),
-            Source::Host(end) => Box::new(HostInput::new(&self.flow, end)),
+            Source::Host { end, .. } => Box::new(HostInput::new(&self.flow, end)),
             Source::Stream(stream) => stream.p2_stream(),
         }
     }
@@ -425,9 +442,10 @@ impl HostInput {
         Poll::Ready(())
     }
 
-    fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = stdio::read_input(buffer, &self.end)?;
-        self.flow.note_read(count);
+    /// Reads what there is; nothing yet is `None`.
+    fn read_some(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let count = stdio::try_read_input(buffer, &self.end)?;
+        self.flow.note_read(count.unwrap_or(0));
         Ok(count)
     }
 }
@@ -441,13 +459,14 @@ impl Pollable for HostInput {
 
 impl p2::InputStream for HostInput {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        if size == 0 || !stdio::input_ready(&self.end, false) {
+        if size == 0 {
             return Ok(Bytes::new());
         }
         let mut buffer = vec![0; size.min(STREAM_SIZE)];
         match self.read_some(&mut buffer) {
-            Ok(0) => Err(StreamError::Closed),
-            Ok(count) => {
+            Ok(None) => Ok(Bytes::new()),
+            Ok(Some(0)) => Err(StreamError::Closed),
+            Ok(Some(count)) => {
                 buffer.truncate(count);
                 Ok(buffer.into())
             }
@@ -462,9 +481,13 @@ impl AsyncRead for HostInput {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_ready(cx));
-        let count = self.read_some(buffer.initialize_unfilled())?;
-        buffer.advance(count);
-        Poll::Ready(Ok(()))
+        loop {
+            ready!(self.poll_ready(cx));
+            // Another guest may have taken it.
+            if let Some(count) = self.read_some(buffer.initialize_unfilled())? {
+                buffer.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

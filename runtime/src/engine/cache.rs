@@ -72,8 +72,8 @@ impl Cache {
     }
 
     /// What is known of wasm by its digest.
-    pub(crate) fn known_form(&self, digest: Digest) -> Option<Known> {
-        self.index.form(&digest).map(|form| Known { digest, form })
+    pub(crate) fn known_wasm(&self, digest: &Digest) -> Option<Known> {
+        self.index.wasm(digest)
     }
 
     /// Remembers which file holds what, where its identity was taken at `taken_at`.
@@ -124,7 +124,7 @@ impl Cache {
         });
         let path = std::mem::take(&mut draft.path);
         self.artifacts.commit(written, &draft.file, &path, &key.file_name())?;
-        self.index.remember_form(known);
+        self.index.remember_wasm(known);
         Ok(())
     }
 

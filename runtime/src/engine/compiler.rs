@@ -13,6 +13,7 @@ use crate::digest::Digest;
 
 use super::WASM_SIZE_MAX;
 use super::config::compiling_engine;
+use super::held::held_by_instances;
 use super::instrument::instrument;
 use super::kind::Form;
 use super::kind::Interruption;
@@ -34,6 +35,8 @@ pub(crate) enum Report {
     Compiled {
         /// The form of the wasm, as [`Form`] prints it.
         form: String,
+        /// What the engine holds for its instances, in bytes.
+        held: u64,
     },
     /// The file is no longer what it was.
     Changed,
@@ -59,11 +62,12 @@ pub(crate) fn compile(job: &Job, wasm: impl Read, mut code: impl Write) -> Repor
         Err(report) => return report,
     };
     match machine_code(&bytes, job.kind) {
-        Ok((form, machine_code)) => match code.write_all(&machine_code).and_then(|()| code.flush())
-        {
-            Ok(()) => Report::Compiled { form: form.to_string() },
-            Err(error) => Report::Unwritten { reason: error.to_string() },
-        },
+        Ok(Made { form, held, code: machine_code }) => {
+            match code.write_all(&machine_code).and_then(|()| code.flush()) {
+                Ok(()) => Report::Compiled { form: form.to_string(), held },
+                Err(error) => Report::Unwritten { reason: error.to_string() },
+            }
+        }
         Err(reason) => Report::Invalid { reason: bounded(reason) },
     }
 }
@@ -80,8 +84,15 @@ fn read(job: &Job, wasm: impl Read) -> Result<Vec<u8>, Report> {
     if Digest::of(&bytes) == job.digest { Ok(bytes) } else { Err(Report::Changed) }
 }
 
+/// What is made of wasm.
+struct Made {
+    form: Form,
+    held: u64,
+    code: Vec<u8>,
+}
+
 /// The form of the wasm, and its machine code; or why there is none.
-fn machine_code(bytes: &[u8], kind: Kind) -> Result<(Form, Vec<u8>), String> {
+fn machine_code(bytes: &[u8], kind: Kind) -> Result<Made, String> {
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
     }
@@ -95,12 +106,14 @@ fn machine_code(bytes: &[u8], kind: Kind) -> Result<(Form, Vec<u8>), String> {
     })?;
     let told = |error: wasmtime::Error| format!("{error:#}");
     let header: [u8; 8] = bytes.first_chunk().copied().ok_or("it is truncated")?;
-    match header {
+    let (form, code) = match header {
         [0, b'a', b's', b'm', 1, 0, 0, 0] => module(&bytes, kind).map_err(told),
         [0, b'a', b's', b'm', _, _, 1, 0] => component(&bytes, kind).map_err(told),
         [0, b'a', b's', b'm', ..] => Err(format!("its version {:?} is unknown", &header[4..])),
         _ => Err("it is neither wasm nor its text form".to_owned()),
-    }
+    }?;
+    // Only what is valid is weighed.
+    Ok(Made { form, held: held_by_instances(&bytes), code })
 }
 
 /// Compiles a module; with its work counted where that is asked for and can be done.
@@ -180,10 +193,10 @@ mod tests {
         let text = b"(module (func (export \"_start\")))";
         let binary = wat::parse_bytes(text).expect("valid");
         for wasm in [&text[..], &binary[..]] {
-            assert!(matches!(report(wasm), Report::Compiled { form } if form == "module"));
+            assert!(matches!(report(wasm), Report::Compiled { form, .. } if form == "module"));
         }
         let component = report(b"(component)");
-        assert!(matches!(component, Report::Compiled { form } if form == "component"));
+        assert!(matches!(component, Report::Compiled { form, .. } if form == "component"));
     }
 
     #[test]

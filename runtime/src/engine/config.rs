@@ -29,7 +29,18 @@ pub(crate) struct Pool {
 const HOST_STACK: u64 = 1 << 20;
 
 /// Elements of one table in a pool. A reservation of address space, not memory.
-const TABLE_ELEMENTS_MAX: usize = 1_000_000;
+pub(crate) const POOL_TABLE_ELEMENTS_MAX: u32 = 1_000_000;
+
+/// The most that a component in a pool has, so that none takes the places of others: what a
+/// language's tools make of a program is a dozen modules with one memory and a few tables.
+const MODULES_OF_COMPONENT: u32 = 64;
+
+/// The same of tables: 8 MiB of address space each.
+const TABLES_OF_COMPONENT: u32 = 4;
+
+/// Garbage-collected heaps in a pool: each takes the address space of a memory, of which a
+/// processor has enough for some thirty thousand.
+const HEAPS_MAX: u32 = 4096;
 
 /// Address space of one linear memory: all that a 32-bit guest can name.
 pub(crate) const MEMORY_RESERVATION: usize = 4 << 30;
@@ -60,7 +71,7 @@ pub(crate) fn running_engine(
     config.max_wasm_stack(usize::try_from(stack)?);
     config.async_stack_size(usize::try_from(stack + HOST_STACK)?);
     if let Some(pool) = pool {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool)));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(form, pool)));
         // Stacks are handed from guest to guest.
         config.async_stack_zeroing(true);
     }
@@ -100,17 +111,25 @@ fn settings(form: Form, kind: Kind) -> Config {
     config
 }
 
-fn pooling(pool: Pool) -> PoolingAllocationConfig {
+fn pooling(form: Form, pool: Pool) -> PoolingAllocationConfig {
+    let (modules, tables) = match form {
+        Form::Module | Form::UncountedModule => (1, 1),
+        Form::Component | Form::ConcurrentComponent => (MODULES_OF_COMPONENT, TABLES_OF_COMPONENT),
+    };
     let mut config = PoolingAllocationConfig::new();
-    config.total_core_instances(pool.sandboxes);
+    config.total_core_instances(pool.sandboxes.saturating_mul(modules));
     config.total_component_instances(pool.sandboxes);
-    config.total_memories(pool.sandboxes);
-    config.total_tables(pool.sandboxes);
+    // A garbage-collected heap is a memory as well.
+    config.total_memories(pool.sandboxes.saturating_add(pool.sandboxes.min(HEAPS_MAX)));
+    config.total_tables(pool.sandboxes.saturating_mul(tables));
     config.total_stacks(pool.sandboxes);
-    config.total_gc_heaps((pool.sandboxes / 16).max(1));
+    config.total_gc_heaps(pool.sandboxes.min(HEAPS_MAX));
+    config.max_core_instances_per_component(modules);
+    config.max_memories_per_component(1);
+    config.max_tables_per_component(tables);
     // A memory may be as large as the limits allow; the reservation is address space.
     config.max_memory_size(4 << 30);
-    config.table_elements(TABLE_ELEMENTS_MAX);
+    config.table_elements(POOL_TABLE_ELEMENTS_MAX as usize);
     config
         .linear_memory_keep_resident(usize::try_from(pool.keep_resident.get()).unwrap_or(0))
         .table_keep_resident(4 << 10)

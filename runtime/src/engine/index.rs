@@ -18,7 +18,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// How many entries are kept; then the folder is emptied, and fills again as files are used.
 const ENTRIES_MAX: usize = 4096;
 
-/// The largest entry: a digest, a form and two line ends.
+/// The largest entry: a digest, a form, a number and three line ends.
 const ENTRY_SIZE_MAX: usize = 128;
 
 /// What is known of a wasm file.
@@ -26,6 +26,8 @@ const ENTRY_SIZE_MAX: usize = 128;
 pub(crate) struct Known {
     pub(crate) digest: Digest,
     pub(crate) form: Form,
+    /// What the engine holds for its instances, in bytes.
+    pub(crate) held: u64,
 }
 
 /// The index of known files, and of known forms by digest.
@@ -45,18 +47,17 @@ impl Index {
         read_entry(std::str::from_utf8(&entry).ok()?)
     }
 
-    /// The form of the wasm with this digest.
-    pub(super) fn form(&self, digest: &Digest) -> Option<Form> {
+    /// What is known of the wasm with this digest.
+    pub(super) fn wasm(&self, digest: &Digest) -> Option<Known> {
         let entry = self.folder.read_small(&digest.hex(), ENTRY_SIZE_MAX)?;
-        std::str::from_utf8(&entry).ok()?.trim_end().parse().ok()
+        read_entry(std::str::from_utf8(&entry).ok()?).filter(|known| known.digest == *digest)
     }
 
-    /// Remembers the form of the wasm with this digest.
-    pub(super) fn remember_form(&self, known: &Known) {
+    /// Remembers what is known of wasm, by its digest.
+    pub(super) fn remember_wasm(&self, known: &Known) {
         self.make_room();
         // What cannot be remembered is found out again.
-        let _forgotten =
-            self.folder.write(&known.digest.hex(), &[known.form.to_string().as_bytes()]);
+        let _forgotten = self.folder.write(&known.digest.hex(), &[entry(known).as_bytes()]);
     }
 
     /// Remembers what the file with this identity holds, where the identity can be trusted: it was
@@ -69,8 +70,7 @@ impl Index {
             return;
         }
         self.make_room();
-        let entry = format!("{}\n{}\n", known.digest, known.form);
-        let _forgotten = self.folder.write(&name(identity), &[entry.as_bytes()]);
+        let _forgotten = self.folder.write(&name(identity), &[entry(known).as_bytes()]);
     }
 
     /// Removes what was left by those who ended in the middle of writing.
@@ -85,10 +85,17 @@ impl Index {
     }
 }
 
-/// Reads an entry: a digest and a form, a line each.
+fn entry(known: &Known) -> String {
+    format!("{}\n{}\n{}\n", known.digest, known.form, known.held)
+}
+
+/// Reads an entry: a digest, a form and a number, a line each.
 pub(crate) fn read_entry(text: &str) -> Option<Known> {
-    let (digest, form) = text.trim_end().split_once('\n')?;
-    Some(Known { digest: digest.parse().ok()?, form: form.parse().ok()? })
+    let mut lines = text.trim_end().split('\n');
+    let digest = lines.next()?.parse().ok()?;
+    let form = lines.next()?.parse().ok()?;
+    let held = lines.next()?.parse().ok()?;
+    lines.next().is_none().then_some(Known { digest, form, held })
 }
 
 fn name(identity: &Identity) -> String {
@@ -117,9 +124,11 @@ mod tests {
     fn a_settled_file_is_known_by_every_part_of_its_identity() {
         let (_dir, index) = index();
         let identity = changed(Duration::from_secs(3));
-        let known = Known { digest: Digest::of(b"wasm"), form: Form::Module };
+        let known = Known { digest: Digest::of(b"wasm"), form: Form::Module, held: 7 };
         index.remember_file(&identity, &known, SystemTime::UNIX_EPOCH + NOW);
         assert_eq!(index.file(&identity), Some(known));
+        index.remember_wasm(&known);
+        assert_eq!(index.wasm(&known.digest), Some(known));
         for other in [
             Identity { device: 9, ..identity },
             Identity { inode: 9, ..identity },
@@ -135,7 +144,7 @@ mod tests {
     fn a_file_that_changed_a_moment_ago_is_not_remembered() {
         let (_dir, index) = index();
         let identity = changed(Duration::from_millis(1999));
-        let known = Known { digest: Digest::of(b"wasm"), form: Form::Module };
+        let known = Known { digest: Digest::of(b"wasm"), form: Form::Module, held: 0 };
         index.remember_file(&identity, &known, SystemTime::UNIX_EPOCH + NOW);
         assert_eq!(index.file(&identity), None);
     }

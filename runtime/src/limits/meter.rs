@@ -20,6 +20,10 @@ use super::Amounts;
 /// MiB each at most), and what one call of a component holds for its time (8 MiB at most).
 pub(crate) const HOST_HELD: Bytes = Bytes::mib(1);
 
+/// What of that is for the guest's instances: a program of some thousand functions has one that is
+/// smaller. What is beyond is charged as well.
+const INSTANCES_HELD: u64 = 64 << 10;
+
 /// What one element of a table costs: a pointer.
 const TABLE_ELEMENT_SIZE: u64 = 8;
 
@@ -48,15 +52,19 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(limit: Option<Bytes>) -> Self {
-        Self {
+    /// For a guest for whose instances the engine holds `held` bytes.
+    pub(crate) fn new(limit: Option<Bytes>, held: u64) -> Self {
+        let meter = Self {
             limit: AtomicU64::new(limit.map_or(UNLIMITED, Bytes::get)),
             used: AtomicU64::new(HOST_HELD.get()),
             peak: AtomicU64::new(HOST_HELD.get()),
             refusals: AtomicU64::new(0),
             refused_total: AtomicU64::new(0),
             refused_last: AtomicBool::new(false),
-        }
+        };
+        // Where this is refused, the guest is not started.
+        meter.charge(held.saturating_sub(INSTANCES_HELD));
+        meter
     }
 
     /// Changes the limit. A guest that has more already keeps it, and is told no from now on.
@@ -108,9 +116,11 @@ impl Meter {
         granted
     }
 
-    /// Gives back what was granted and could not be had.
-    fn refund(&self, count: u64) {
-        self.used.store(self.used.load(Relaxed).saturating_sub(count), Relaxed);
+    /// Notes that the host did not have what was granted.
+    ///
+    /// It stays charged: the engine also says so of growths that nobody asked the meter about, and
+    /// what is given back for one of those would be a guest's to take twice.
+    fn note_failure(&self) {
         self.refused_last.store(true, Relaxed);
         self.refusals.fetch_add(1, Relaxed);
     }
@@ -123,8 +133,8 @@ pub(crate) struct MeterHandle {
     table_elements_max: u64,
     table_elements: u64,
     instances_max: usize,
-    /// What the last granted growth took, until the next.
-    last: u64,
+    /// Whether the last growth that was asked for was granted, and nothing was heard of it since.
+    granted: bool,
 }
 
 impl MeterHandle {
@@ -134,17 +144,13 @@ impl MeterHandle {
             table_elements_max: amounts.table_elements.map_or(u64::MAX, u64::from),
             table_elements: 0,
             instances_max: amounts.instances.map_or(usize::MAX, |n| n as usize),
-            last: 0,
+            granted: false,
         }
     }
 
     fn charge(&mut self, count: u64) -> bool {
-        self.last = 0;
-        let granted = self.meter.charge(count);
-        if granted {
-            self.last = count;
-        }
-        granted
+        self.granted = self.meter.charge(count);
+        self.granted
     }
 }
 
@@ -164,8 +170,8 @@ impl ResourceLimiter for MeterHandle {
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
         // The host had no memory, or no address space, for what the meter had granted.
-        if self.last != 0 {
-            self.meter.refund(std::mem::take(&mut self.last));
+        if std::mem::take(&mut self.granted) {
+            self.meter.note_failure();
         }
         Ok(())
     }
@@ -215,7 +221,7 @@ mod tests {
     fn handle(limit: Bytes) -> MeterHandle {
         let limits = Limits { memory: limit.into(), ..Limits::default() };
         let amounts = limits.amounts(false).expect("the limit holds");
-        MeterHandle::new(Arc::new(Meter::new(amounts.memory)), &amounts)
+        MeterHandle::new(Arc::new(Meter::new(amounts.memory, 0)), &amounts)
     }
 
     fn grow(handle: &mut MeterHandle, from: Bytes, to: Bytes) -> bool {
@@ -251,11 +257,18 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_had_is_given_back() {
+    fn a_failure_that_nobody_asked_about_gives_nothing_back() {
         let mut handle = handle(Bytes::mib(4));
         assert!(grow(&mut handle, Bytes::new(0), Bytes::mib(2)));
-        handle.memory_grow_failed(wasmtime::Error::msg("no memory")).expect("no failure");
-        assert_eq!(handle.meter.used(), HOST_HELD);
+        handle.table_grow_failed(wasmtime::Error::msg("no room")).expect("no failure");
+        assert_eq!(handle.meter.used(), Bytes::mib(3));
         assert!(handle.meter.last_refusal().is_some());
+    }
+
+    #[test]
+    fn what_instances_take_is_charged_beyond_what_is_for_all() {
+        assert_eq!(Meter::new(None, INSTANCES_HELD).used(), HOST_HELD);
+        let large = Meter::new(Some(Bytes::mib(2)), 8 << 20);
+        assert_eq!(large.last_refusal().map(Bytes::get), Some((9 << 20) - INSTANCES_HELD));
     }
 }

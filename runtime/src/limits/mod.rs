@@ -248,6 +248,8 @@ pub enum Rung {
     Meter,
     /// A second thread that ends the process.
     Watchdog,
+    /// The guest's one thread, which cannot take more than one processor.
+    Thread,
     /// Checks compiled into the guest's loops and functions.
     Epochs,
     /// A price compiled into the guest's instructions.
@@ -265,6 +267,7 @@ impl Rung {
             Self::None => "none",
             Self::Meter => "meter",
             Self::Watchdog => "watchdog",
+            Self::Thread => "thread",
             Self::Epochs => "epochs",
             Self::Fuel => "fuel",
             Self::Count => "count",
@@ -283,6 +286,11 @@ pub(crate) enum Watch {
 }
 
 impl Limits {
+    /// Whether a guest that has a thread to itself must be made to wait for its share.
+    pub(crate) fn throttles_a_thread(&self) -> bool {
+        matches!(self.cpus, Limit::Of(share) if share < Cpus::ONE)
+    }
+
     /// How each limit is held under `watch`, in the order of the fields.
     pub(crate) fn holds(&self, amounts: &Amounts, watch: Watch) -> Vec<Hold> {
         fn hold<T, A: fmt::Display>(
@@ -299,9 +307,13 @@ impl Limits {
             Watch::Process => Rung::Watchdog,
             Watch::Shared => Rung::Epochs,
         };
+        let share = match watch {
+            Watch::Process if !self.throttles_a_thread() => Rung::Thread,
+            _ => Rung::Epochs,
+        };
         vec![
             hold("memory", &self.memory, amounts.memory, Rung::Meter),
-            hold("cpus", &self.cpus, amounts.cpus, Rung::Epochs),
+            hold("cpus", &self.cpus, amounts.cpus, share),
             hold("deadline", &self.deadline, span(amounts.deadline), time),
             hold("cpu_time", &self.cpu_time, span(amounts.cpu_time), time),
             hold("fuel", &self.fuel, amounts.fuel, Rung::Fuel),
@@ -343,6 +355,20 @@ mod tests {
         let error = small.amounts(false).expect_err("64 KiB is less than the host holds");
         assert!(error.to_string().contains("64 KiB"), "{error}");
         assert!(error.to_string().contains(&HOST_HELD.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_share_of_one_processor_or_more_needs_no_checks_in_a_process_of_its_own() {
+        let rung = |share: &str, watch| {
+            let cpus = share.parse::<Cpus>().expect("a share").into();
+            let limits = Limits { cpus, ..Limits::default() };
+            let amounts = limits.amounts(false).expect("it can be held");
+            let holds = limits.holds(&amounts, watch);
+            holds.into_iter().find(|hold| hold.name == "cpus").map(|hold| hold.rung)
+        };
+        assert_eq!(rung("1", Watch::Process), Some(Rung::Thread));
+        assert_eq!(rung("0.9", Watch::Process), Some(Rung::Epochs));
+        assert_eq!(rung("1", Watch::Shared), Some(Rung::Epochs));
     }
 
     #[test]

@@ -19,12 +19,14 @@ use crate::capabilities::OutEnd;
 use crate::capabilities::Output;
 use crate::capabilities::Streams;
 use crate::limits::Hold;
+use crate::limits::LimitError;
 use crate::limits::Watch;
 use crate::platform::Ask;
 use crate::platform::clock;
 use crate::platform::process;
 use crate::platform::signals::Asks;
 use crate::platform::stdio::InputEnd;
+use crate::units::Bytes;
 
 use super::event::Event;
 use super::exit::Exit;
@@ -54,8 +56,17 @@ impl Default for Occupation {
 /// The watchdog's stack: it writes a record, and does nothing deep.
 const WATCHDOG_STACK: usize = 256 << 10;
 
+/// Private memory of this process beyond a guest's limit: ours, and copies that are in the making.
+const MEMORY_SPARE: u64 = 256 << 20;
+
+/// Processor time of this process beyond a guest's limit: ours, before and after.
+const CPU_SECONDS_SPARE: u64 = 2;
+
+/// From how much memory on another process gives it back, where the end must be in time.
+const MEMORY_LEFT_BEHIND: Bytes = Bytes::mib(64);
+
 /// How long a report may take while its guest may still be running.
-const REPORT_TIME_MAX: Duration = Duration::from_millis(250);
+const REPORT_TIME_MAX: Duration = Duration::from_millis(60);
 
 /// How often an artifact with epochs is interrupted, where processors are limited.
 const TICK: Duration = Duration::from_millis(1);
@@ -72,8 +83,8 @@ struct Finish {
 pub(crate) type Report = Box<dyn FnOnce(Result<&Record, &LaunchError>) -> u8 + Send>;
 
 impl Finish {
-    /// Reports the end, and ends the process. Whoever comes second waits for that.
-    fn finish(&self, outcome: Result<Ended, LaunchError>) -> ! {
+    /// Reports the end, and says the process's code. Whoever comes second waits for its end.
+    fn tell(&self, outcome: Result<Ended, LaunchError>) -> u8 {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(report) = report else {
             loop {
@@ -82,7 +93,7 @@ impl Finish {
         };
         self.vitals.set_cpu_time(clock::process_cpu_time().saturating_sub(self.cpu_at_launch));
         let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let code = match outcome {
+        match outcome {
             Ok(Ended { exit, results }) => {
                 self.vitals.note_end(&exit);
                 let vitals = &self.vitals;
@@ -96,8 +107,12 @@ impl Finish {
                 report(Ok(&record))
             }
             Err(error) => report(Err(&error)),
-        };
-        process::exit_now(code)
+        }
+    }
+
+    /// Reports the end, and ends the process.
+    fn finish(&self, outcome: Result<Ended, LaunchError>) -> ! {
+        process::exit_now(self.tell(outcome))
     }
 
     /// Ends the process while the guest may still be running.
@@ -110,7 +125,11 @@ impl Finish {
         });
         // Without a thread, the report takes as long as it takes.
         drop(hurry);
-        self.finish(Ok(Ended { exit, results: Vec::new() }))
+        let code = self.tell(Ok(Ended { exit, results: Vec::new() }));
+        if MEMORY_LEFT_BEHIND <= self.vitals.meter.peak() {
+            process::leave_memory_behind();
+        }
+        process::exit_now(code)
     }
 }
 
@@ -126,9 +145,13 @@ pub(crate) fn occupy(
     occupation: Occupation,
     report: Report,
 ) -> Result<std::convert::Infallible, LaunchError> {
-    let amounts = spec.limits.amounts(false)?;
+    let mut amounts = spec.limits.amounts(false)?;
+    let granted = spec.capabilities.directories.len();
+    if let Some(count) = &mut amounts.open_files {
+        fit_open_files(count, spec.limits.open_files.is_asked(), granted)?;
+    }
     let files = Arc::new(Files::open(&spec.capabilities, empty, true)?);
-    let vitals = Arc::new(Vitals::new(&amounts));
+    let vitals = Arc::new(Vitals::new(&amounts, loaded.held()));
     let unwatched = |error: std::io::Error| LaunchError::Exhausted {
         reason: format!("the guest cannot be watched: {error}"),
     };
@@ -141,8 +164,16 @@ pub(crate) fn occupy(
         holds: Mutex::new(Some(spec.limits.holds(&amounts, Watch::Process))),
         report: Mutex::new(Some(report)),
     });
-    if let Some(more) = amounts.open_files {
-        process::bound_open_files(more).map_err(unwatched)?;
+    if let Some(count) = amounts.open_files {
+        process::bound_open_files(count, granted).map_err(unwatched)?;
+    }
+    // Behind what holds these limits, in case it has a hole: what ends then has no record.
+    if let Some(memory) = amounts.memory {
+        process::bound_memory(memory.get().saturating_add(MEMORY_SPARE)).map_err(unwatched)?;
+    }
+    if let Some(time) = amounts.cpu_time {
+        process::bound_cpu_time(time.as_secs().saturating_add(CPU_SECONDS_SPARE))
+            .map_err(unwatched)?;
     }
     process::share_one_heap();
     let asks = Asks::block();
@@ -154,7 +185,7 @@ pub(crate) fn occupy(
         .spawn(move || watchdog.watch(&asks))
         .map_err(unwatched)?;
     ready.prefer_large_pages();
-    if amounts.cpus.is_some() {
+    if spec.limits.throttles_a_thread() {
         throttle(&mut ready, &loaded.engine, &vitals).map_err(unwatched)?;
     }
     let runtime =
@@ -166,6 +197,27 @@ pub(crate) fn occupy(
         _ => ended,
     });
     finish.finish(outcome)
+}
+
+/// Finds out whether this process may have so many files open for a guest. What was asked for is
+/// refused where not; a default is what there is.
+fn fit_open_files(count: &mut u32, asked: bool, granted: usize) -> Result<(), LimitError> {
+    let most = process::open_files_max(granted);
+    if asked && most < *count {
+        return Err(LimitError::NoRung {
+            name: "open_files",
+            missing: format!(
+                "this process may open {most} files for the guest; ask for no more, or raise the \
+                 hard limit (`ulimit -Hn`)"
+            ),
+        });
+    }
+    *count = most.min(*count);
+    if *count == 0 {
+        let missing = "this process may open no more files; raise the hard limit (`ulimit -Hn`)";
+        return Err(LimitError::NoRung { name: "open_files", missing: missing.to_owned() });
+    }
+    Ok(())
 }
 
 /// Makes the guest wait for its share of the processors. Nothing else interrupts it.

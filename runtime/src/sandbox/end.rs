@@ -111,14 +111,19 @@ fn first_own(module: &wasmtime::Module) -> Option<u32> {
 }
 
 /// A text with a stranger's words in it, as it can be shown: what would move a terminal's cursor,
-/// begin a line or turn the direction of reading is written out.
-pub(crate) fn printable(text: &str) -> String {
-    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+/// begin a line or turn the direction of reading is written out, as `\u{1b}`.
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || turns(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+        if acts_on_terminals(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     shown
+}
+
+/// Whether a character does something else than being shown. All of those are below U+10000.
+pub(super) fn acts_on_terminals(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
 }
 
 fn bounded(mut text: String) -> String {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use tokio::sync::mpsc;
+use tokio::sync::broadcast;
 
 use crate::capabilities::Denial;
 
@@ -29,19 +29,27 @@ pub enum Event {
 /// How many events are kept for one who asks late, and how many wait for one who is slow.
 const KEPT_MAX: usize = 64;
 
-/// The events of a sandbox, from its start on. One who is slow misses the oldest of more than 64.
+/// The events of a sandbox, from its start on. One who is slow misses the oldest of more than 64,
+/// and never the last.
 #[derive(Debug)]
 pub struct Events {
     past: VecDeque<Event>,
-    coming: mpsc::Receiver<Event>,
+    coming: broadcast::Receiver<Event>,
 }
 
 impl Events {
     /// The next event; nothing after the last.
     pub async fn next(&mut self) -> Option<Event> {
-        match self.past.pop_front() {
-            Some(event) => Some(event),
-            None => self.coming.recv().await,
+        if let Some(event) = self.past.pop_front() {
+            return Some(event);
+        }
+        loop {
+            match self.coming.recv().await {
+                Ok(event) => return Some(event),
+                // The oldest are gone, and what is left comes next.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
         }
     }
 }
@@ -55,36 +63,96 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 struct Inner {
     past: VecDeque<Event>,
-    listeners: Vec<mpsc::Sender<Event>>,
+    /// Made for the first who listens.
+    listeners: Option<broadcast::Sender<Event>>,
+    closed: bool,
 }
 
 impl Log {
     pub(super) fn note(&self, event: Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(inner.past.back(), Some(Event::Ended(_))) {
+        if inner.closed {
             // What is asked of a guest that has ended is no event of its life.
             return;
         }
+        if let Some(listeners) = &inner.listeners {
+            // Where nobody listens any more, nobody is told.
+            let _unheard = listeners.send(event.clone());
+        }
         let last = matches!(event, Event::Ended(_));
-        // One who does not listen loses what it does not take, and nobody waits for it.
-        inner.listeners.retain(|listener| {
-            !matches!(listener.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
-        });
         if inner.past.len() == KEPT_MAX {
             inner.past.pop_front();
         }
         inner.past.push_back(event);
         if last {
-            inner.listeners.clear();
+            inner.close();
         }
+    }
+
+    /// Nothing more happens, also where nobody saw the guest's end.
+    pub(super) fn close(&self) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).close();
     }
 
     pub(super) fn listen(&self) -> Events {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (listener, coming) = mpsc::channel(KEPT_MAX);
-        if !matches!(inner.past.back(), Some(Event::Ended(_))) {
-            inner.listeners.push(listener);
+        let past = inner.past.clone();
+        let coming = if let Some(listeners) = &inner.listeners {
+            listeners.subscribe()
+        } else {
+            let (listeners, coming) = broadcast::channel(KEPT_MAX);
+            if !inner.closed {
+                inner.listeners = Some(listeners);
+            }
+            coming
+        };
+        Events { past, coming }
+    }
+}
+
+impl Inner {
+    fn close(&mut self) {
+        self.closed = true;
+        self.listeners = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(mut events: Events) -> Vec<Event> {
+        let mut found = Vec::new();
+        while let Some(event) = events.next().await {
+            found.push(event);
         }
-        Events { past: inner.past.clone(), coming }
+        found
+    }
+
+    #[tokio::test]
+    async fn one_who_is_slow_misses_the_oldest_and_never_the_end() {
+        let log = Log::default();
+        let slow = log.listen();
+        log.note(Event::Started);
+        for _ in 0..2 * KEPT_MAX {
+            log.note(Event::Updated);
+        }
+        log.note(Event::Ended(Exit::Exited(0)));
+        log.note(Event::Stopping);
+        for events in [slow, log.listen()] {
+            let found = all(events).await;
+            assert_eq!(found.len(), KEPT_MAX);
+            assert_eq!(found.last(), Some(&Event::Ended(Exit::Exited(0))));
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_saw_the_end_there_is_no_more_to_wait_for() {
+        let log = Log::default();
+        let events = log.listen();
+        log.note(Event::Started);
+        log.close();
+        assert_eq!(all(events).await, [Event::Started]);
+        assert_eq!(all(log.listen()).await, [Event::Started]);
     }
 }

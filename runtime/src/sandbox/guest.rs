@@ -27,6 +27,7 @@ use super::spec::SandboxSpec;
 use super::state::ComponentGuest;
 use super::state::Guest;
 use super::state::State;
+use super::state::resources_max;
 use super::state::store;
 use super::vitals::Vitals;
 
@@ -136,10 +137,11 @@ pub(super) fn ready(
         }),
     };
     let mut wasi = context(&spec.capabilities, streams.clone())?;
+    let resources = resources_max(amounts.open_files);
     let guest = if loaded.is_component() {
-        Guest::Component(Box::new(ComponentGuest::new(wasi.build(), files)))
+        Guest::Component(Box::new(ComponentGuest::new(wasi.build(), files, resources)))
     } else {
-        let guest = Preview1::new(wasi.build_p1(), Arc::clone(vitals), streams, files);
+        let guest = Preview1::new(wasi.build_p1(), Arc::clone(vitals), streams, files, resources);
         Guest::Preview1(Box::new(guest))
     };
     let state = State::new(guest, Arc::clone(vitals), amounts);
@@ -165,6 +167,9 @@ impl Ready {
     ///
     /// Fails where the host, and not the guest, is what failed.
     pub(super) async fn run(&mut self, vitals: &Vitals) -> Result<Ended, LaunchError> {
+        if let Some(exit) = too_large(vitals) {
+            return Ok(Ended { exit, results: Vec::new() });
+        }
         let result = self.run_inner(vitals).await;
         if let Some(fuel) = self.fuel {
             vitals.note_fuel(fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)));
@@ -266,6 +271,15 @@ async fn run_component(
     ended.map(|()| Vec::new()).map_err(|()| I32Exit(1).into())
 }
 
+/// The end of a guest that was refused what it declares, before its first instruction.
+fn too_large(vitals: &Vitals) -> Option<Exit> {
+    let (wanted, limit) = (vitals.meter.last_refusal()?, vitals.meter.limit()?);
+    Some(Exit::Denied(format!(
+        "it declares so much memory at its start that it would have {wanted} in total; its limit \
+         is {limit}"
+    )))
+}
+
 /// What it means when no instance could be made.
 fn start_failure(error: &wasmtime::Error, vitals: &Vitals) -> Result<Exit, LaunchError> {
     if error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some() {
@@ -281,11 +295,8 @@ fn start_failure(error: &wasmtime::Error, vitals: &Vitals) -> Result<Exit, Launc
     if guest_ran {
         return Ok(exit_of(error, vitals));
     }
-    if let (Some(wanted), Some(limit)) = (vitals.meter.last_refusal(), vitals.meter.limit()) {
-        return Ok(Exit::Denied(format!(
-            "it declares so much memory at its start that it would have {wanted} in total; its \
-             limit is {limit}"
-        )));
+    if let Some(exit) = too_large(vitals) {
+        return Ok(exit);
     }
     let text = format!("{error:#}");
     if text.contains("mmap") || text.contains("mprotect") || text.contains("os error 12") {

@@ -23,13 +23,7 @@ pub(super) fn link(linker: &mut Linker<State>, ticks: &Arc<AtomicU64>) -> wasmti
     })?;
     linker.func_wrap_async(INTERRUPT, REST, |caller: Caller<'_, State>, (): ()| {
         let vitals = Arc::clone(&caller.data().vitals);
-        Box::new(async move {
-            match vitals.charge()? {
-                None => tokio::task::yield_now().await,
-                Some(wait) => tokio::time::sleep(wait).await,
-            }
-            wasmtime::Result::Ok(())
-        })
+        Box::new(async move { Ok(vitals.wait_for_turn().await?) })
     })?;
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::capabilities::Denial;
 use crate::capabilities::Refusal;
 use crate::engine::Code;
 use crate::engine::Form;
+use crate::engine::Known;
 
 use super::end::printable;
 use super::guest::LaunchError;
@@ -36,7 +37,7 @@ use super::state::State;
 pub(crate) struct Loaded {
     pub(super) engine: Engine,
     pub(super) code: Code,
-    form: Form,
+    known: Known,
     /// Where the guest's work is counted, the ticks at which it gives way.
     ticks: Option<Arc<AtomicU64>>,
     linked: OnceLock<Result<Linked, LaunchError>>,
@@ -59,10 +60,15 @@ impl Loaded {
     pub(crate) fn new(
         engine: Engine,
         code: Code,
-        form: Form,
+        known: &Known,
         ticks: Option<Arc<AtomicU64>>,
     ) -> Self {
-        Self { engine, code, form, ticks, linked: OnceLock::new() }
+        Self { engine, code, known: *known, ticks, linked: OnceLock::new() }
+    }
+
+    /// What the engine holds for the guest's instances, in bytes.
+    pub(super) fn held(&self) -> u64 {
+        self.known.held
     }
 
     /// Whether the code is a component's.
@@ -72,7 +78,7 @@ impl Loaded {
 
     /// Whether the guest needs the engine's support for concurrency.
     pub(super) fn is_concurrent(&self) -> bool {
-        self.form == Form::ConcurrentComponent
+        self.known.form == Form::ConcurrentComponent
     }
 
     /// Finds the guest's imports, once; with `trap_unknown`, those that nobody provides trap when

@@ -17,6 +17,7 @@ mod stats;
 mod vitals;
 
 pub use alone::Occupation;
+pub use end::printable;
 pub use event::Event;
 pub use event::Events;
 pub use exit::Exit;
@@ -33,6 +34,5 @@ pub use spec::SandboxSpec;
 pub use stats::Stats;
 
 pub(crate) use alone::occupy;
-pub(crate) use end::printable;
 pub(crate) use linking::Loaded;
 pub(crate) use shared::launch;

@@ -24,7 +24,6 @@ use crate::capabilities::WriteError;
 use crate::limits::Overflow;
 
 use super::state::Answer;
-use super::state::RESOURCES_MAX;
 use super::state::refusal;
 use super::vitals::Vitals;
 
@@ -62,9 +61,10 @@ impl Preview1 {
         vitals: Arc<Vitals>,
         streams: Streams,
         files: Arc<Files>,
+        resources: usize,
     ) -> Self {
         let view = inner.ctx();
-        view.table.set_max_capacity(RESOURCES_MAX);
+        view.table.set_max_capacity(resources);
         files.give(view.ctx);
         let given =
             (0..FIRST_PREOPEN).chain((FIRST_PREOPEN..).take(files.preopens.len())).collect();

@@ -1,5 +1,6 @@
 //! The record of a run, and its wire form.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use crate::capabilities::Denial;
 use crate::limits::Hold;
 
+use super::end::acts_on_terminals;
 use super::exit::Exit;
 use super::exit::MemoryWall;
 use super::stats::Stats;
@@ -36,7 +38,19 @@ impl Record {
     /// The record as one line of JSON. Times are in nanoseconds, sizes in bytes.
     pub fn to_json(&self) -> String {
         // A record holds only texts and numbers: nothing of it can fail to be written.
-        serde_json::to_string(&Wire::from(self)).unwrap_or_default()
+        let json = serde_json::to_string(&Wire::from(self)).unwrap_or_default();
+        // JSON leaves the control characters above ASCII, and those that turn the direction of
+        // reading, as they are: on a terminal they act. They can only be in texts.
+        let mut safe = String::with_capacity(json.len());
+        for c in json.chars() {
+            if acts_on_terminals(c) {
+                // Writing to a string does not fail.
+                let _written = write!(safe, "\\u{:04x}", u32::from(c));
+            } else {
+                safe.push(c);
+            }
+        }
+        safe
     }
 }
 

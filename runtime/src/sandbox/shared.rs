@@ -23,7 +23,6 @@ use crate::capabilities::OutEnd;
 use crate::capabilities::Output;
 use crate::capabilities::Streams;
 use crate::capabilities::stream_pair;
-use crate::limits::Amounts;
 use crate::limits::LimitError;
 use crate::limits::Limits;
 use crate::limits::Watch;
@@ -39,6 +38,8 @@ use super::guest::ready;
 use super::linking::Loaded;
 use super::record::Record;
 use super::spec::SandboxSpec;
+use super::state::open_files_max;
+use super::state::resources_max;
 use super::stats::Stats;
 use super::vitals::Ordered;
 use super::vitals::Vitals;
@@ -54,8 +55,9 @@ const TICKS: u64 = 1;
 pub struct Sandbox {
     vitals: Arc<Vitals>,
     outcome: Arc<SetOnce<Result<End, LaunchError>>>,
-    launched_with: (Limits, Amounts),
     limits: Mutex<(Limits, bool)>,
+    /// How many resources the host keeps for the guest: fixed at launch.
+    resources: usize,
     ends: Mutex<HostEnds>,
     captured: [Captured; 2],
 }
@@ -76,6 +78,19 @@ type Captured = Option<Arc<Mutex<Vec<u8>>>>;
 struct HostEnds {
     stdin: Option<DuplexStream>,
     outputs: [Option<DuplexStream>; 2],
+    /// Ends the guest's reading of this process's own input.
+    inherited: Option<InheritedInput>,
+}
+
+/// This process's standard input, read by a guest. Dropped, it has ended for the guest: a thread
+/// that waits for it on the guest's behalf is released.
+#[derive(Clone, Debug)]
+struct InheritedInput(Arc<InputEnd>);
+
+impl Drop for InheritedInput {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 /// What is dropped when the guest has ended. Whoever launches may hang on to it.
@@ -90,20 +105,21 @@ pub(crate) fn launch(
 ) -> Result<Sandbox, LaunchError> {
     let captures = spec.captures();
     let amounts = spec.limits.amounts(captures)?;
-    let vitals = Arc::new(Vitals::new(&amounts));
+    let vitals = Arc::new(Vitals::new(&amounts, loaded.held()));
     let (streams, ends, captured) = connect(spec, &vitals)?;
     let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, files))?;
+    let input = ends.inherited.clone();
     interrupt(&mut ready, &vitals);
     let outcome = Arc::new(SetOnce::new());
     let sandbox = Sandbox {
         vitals: Arc::clone(&vitals),
         outcome: Arc::clone(&outcome),
-        launched_with: (spec.limits, amounts),
         limits: Mutex::new((spec.limits, captures)),
+        resources: resources_max(amounts.open_files),
         ends: Mutex::new(ends),
         captured,
     };
-    let told = Told(Arc::clone(&outcome));
+    let told = Told { outcome: Arc::clone(&outcome), vitals: Arc::clone(&vitals) };
     let mut task = Box::pin(async move {
         let told = told;
         let result = run(ready, &vitals).await;
@@ -112,9 +128,9 @@ pub(crate) fn launch(
             let (stats, denials) = (vitals.stats(), vitals.denials.latest());
             End { exit, stats, denials, results }
         });
-        drop(lease);
+        drop((lease, input));
         // Only this task sets it.
-        let _first = told.0.set(end);
+        let _first = told.outcome.set(end);
     });
     // Most guests end before they wait for anything: handing such a one to another thread, and its
     // end back, takes ten times as long as running it. One that spins gives way at its first tick.
@@ -126,13 +142,17 @@ pub(crate) fn launch(
 
 /// Sees to it that those who wait for a guest are told, also where its task panics, or goes with
 /// the tokio runtime that it was on.
-struct Told(Arc<SetOnce<Result<End, LaunchError>>>);
+struct Told {
+    outcome: Arc<SetOnce<Result<End, LaunchError>>>,
+    vitals: Arc<Vitals>,
+}
 
 impl Drop for Told {
     fn drop(&mut self) {
         let reason = "the guest's task ended before the guest did".to_owned();
         // Where it was set, it stays as it is.
-        let _told = self.0.set(Err(LaunchError::Engine { reason }));
+        let _told = self.outcome.set(Err(LaunchError::Engine { reason }));
+        self.vitals.events.close();
     }
 }
 
@@ -152,9 +172,11 @@ fn interrupt(ready: &mut Ready, vitals: &Arc<Vitals>) {
     let store = ready.store();
     let vitals = Arc::clone(vitals);
     store.set_epoch_deadline(TICKS);
-    store.epoch_deadline_callback(move |_| match vitals.charge()? {
-        None => Ok(UpdateDeadline::Yield(TICKS)),
-        Some(wait) => Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::time::sleep(wait)))),
+    store.epoch_deadline_callback(move |_| {
+        let vitals = Arc::clone(&vitals);
+        // An end that is due by now is seen at the next tick.
+        let turn = Box::pin(async move { vitals.wait_for_turn().await.unwrap_or(()) });
+        Ok(UpdateDeadline::YieldCustom(TICKS, turn))
     });
 }
 
@@ -201,7 +223,9 @@ fn connect(
             let end = InputEnd::new().map_err(|error| LaunchError::Exhausted {
                 reason: format!("standard input cannot be watched: {error}"),
             })?;
-            InEnd::host(flow(), Arc::new(end))
+            let end = Arc::new(end);
+            ends.inherited = Some(InheritedInput(Arc::clone(&end)));
+            InEnd::host_on_the_side(flow(), end)
         }
     };
     let mut output = |index: usize, output: Output| match output {
@@ -240,8 +264,11 @@ impl Sandbox {
     /// Fails where the host, and not the guest, is what failed.
     pub async fn record(&self) -> Result<Record, LaunchError> {
         let End { exit, stats, denials, results } = self.outcome.wait().await.clone()?;
-        let (limits, amounts) = &self.launched_with;
-        Ok(Record { exit, stats, holds: limits.holds(amounts, Watch::Shared), denials, results })
+        let (limits, captures) = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        // They hold, or they would not be there.
+        let amounts = limits.amounts(captures);
+        let holds = amounts.map(|amounts| limits.holds(&amounts, Watch::Shared));
+        Ok(Record { exit, stats, holds: holds.unwrap_or_default(), denials, results })
     }
 
     /// Whether the guest has ended.
@@ -260,6 +287,7 @@ impl Sandbox {
     pub async fn stop(&self, grace: Duration) -> Result<Exit, LaunchError> {
         self.vitals.events.note(Event::Stopping);
         self.vitals.flow.stop_input();
+        drop(self.ends.lock().unwrap_or_else(PoisonError::into_inner).inherited.take());
         if let Ok(outcome) = tokio::time::timeout(grace, self.outcome.wait()).await {
             return outcome.as_ref().map(|end| end.exit.clone()).map_err(Clone::clone);
         }
@@ -293,6 +321,13 @@ impl Sandbox {
         ];
         if let Some((name, _)) = fixed.into_iter().find(|(_, changed)| *changed) {
             return Err(LimitError::Fixed { name });
+        }
+        let most = open_files_max(self.resources);
+        if changed.open_files.or(None).is_some_and(|count| most < count) {
+            let missing = format!(
+                "it was launched with room for {most} files; launch it with a higher limit"
+            );
+            return Err(LimitError::NoRung { name: "open_files", missing });
         }
         self.vitals.update(&changed.amounts(*captures)?);
         *limits = changed;

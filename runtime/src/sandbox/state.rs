@@ -21,8 +21,27 @@ use crate::limits::MeterHandle;
 use super::preview1::Preview1;
 use super::vitals::Vitals;
 
-/// What the host keeps track of for one guest: streams, pollables, descriptors.
-pub(super) const RESOURCES_MAX: usize = 4096;
+/// What the host keeps track of for one guest: streams, pollables, descriptors; more only where
+/// more files may be open.
+const RESOURCES_MAX: usize = 4096;
+
+/// How many of those are left for what is no file, where more files may be open.
+const RESOURCES_BESIDE_FILES: usize = 1024;
+
+/// The most there ever is, where files are not limited.
+const RESOURCES_UNLIMITED: usize = 1 << 20;
+
+/// How many resources a guest has that may have so many files open.
+pub(super) fn resources_max(open_files: Option<u32>) -> usize {
+    let files = open_files.and_then(|count| usize::try_from(count).ok());
+    let wanted = files.map_or(RESOURCES_UNLIMITED, |count| count + RESOURCES_BESIDE_FILES);
+    wanted.clamp(RESOURCES_MAX, RESOURCES_UNLIMITED)
+}
+
+/// How many files a guest with so many resources can have open.
+pub(super) fn open_files_max(resources: usize) -> u32 {
+    u32::try_from(resources - RESOURCES_BESIDE_FILES).unwrap_or(u32::MAX)
+}
 
 /// Handles that a component may hold.
 const HANDLES_MAX: usize = 4096;
@@ -55,10 +74,10 @@ pub(super) struct ComponentGuest {
 }
 
 impl ComponentGuest {
-    pub(super) fn new(mut wasi: WasiCtx, files: Arc<Files>) -> Self {
+    pub(super) fn new(mut wasi: WasiCtx, files: Arc<Files>, resources: usize) -> Self {
         files.give(&mut wasi);
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
+        table.set_max_capacity(resources);
         Self { wasi, table, files, known: HashMap::new() }
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Vitals {
     ordered: Mutex<Option<Exit>>,
     /// Somebody ordered an end, or moved the deadline.
     changed: Notify,
+    /// Somebody changed the share of processors, for a guest that waits for its own.
+    reshared: Notify,
 }
 
 fn nanos(span: Duration) -> u64 {
@@ -67,10 +69,11 @@ fn limit(span: Option<Duration>) -> u64 {
 }
 
 impl Vitals {
-    pub(super) fn new(amounts: &Amounts) -> Self {
+    /// Of a guest for whose instances the engine holds `held` bytes.
+    pub(super) fn new(amounts: &Amounts, held: u64) -> Self {
         let launched = Instant::now();
         Self {
-            meter: Arc::new(Meter::new(amounts.memory)),
+            meter: Arc::new(Meter::new(amounts.memory, held)),
             flow: Arc::new(Flow::new(amounts.output)),
             denials: Denials::default(),
             events: Log::default(),
@@ -88,6 +91,7 @@ impl Vitals {
             bucket: Mutex::new(amounts.cpus.map(|share| Bucket::new(share, launched))),
             ordered: Mutex::new(None),
             changed: Notify::new(),
+            reshared: Notify::new(),
         }
     }
 
@@ -107,6 +111,7 @@ impl Vitals {
         drop(bucket);
         self.events.note(Event::Updated);
         self.changed.notify_one();
+        self.reshared.notify_one();
     }
 
     // --- What the guest's side notes.
@@ -176,6 +181,22 @@ impl Vitals {
         Ok(bucket.as_mut().and_then(|bucket| bucket.spend(spent, Instant::now())))
     }
 
+    /// Has the guest wait until it may go on: for its share, or for its turn.
+    pub(super) async fn wait_for_turn(&self) -> Result<(), Ordered> {
+        let Some(mut wait) = self.charge()? else {
+            tokio::task::yield_now().await;
+            return Ok(());
+        };
+        // What is owed takes as long as the share of now says, and not that of before.
+        while tokio::time::timeout(wait, self.reshared.notified()).await.is_ok() {
+            match self.charge()? {
+                None => break,
+                Some(left) => wait = left,
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the processor time of a guest that has a process to itself.
     pub(super) fn set_cpu_time(&self, total: Duration) {
         self.cpu.store(nanos(total), Relaxed);
@@ -212,6 +233,10 @@ impl Vitals {
         loop {
             if let Some(exit) = self.ordered() {
                 return exit;
+            }
+            // Lowered below what was used, where the guest waits for something else.
+            if self.cpu_limit.load(Relaxed) <= self.cpu.load(Relaxed) {
+                return Exit::CpuTime;
             }
             match self.deadline() {
                 None => self.changed.notified().await,

@@ -5,7 +5,6 @@ use std::io::Seek as _;
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::engine::Form;
 use crate::engine::Job;
 use crate::engine::Kind;
 use crate::engine::Known;
@@ -49,7 +48,7 @@ impl Runtime {
     ) -> Result<(Known, Verified), NotCompiled> {
         let cache = &self.inner.cache;
         let find = || {
-            let known = cache.known_form(*digest)?;
+            let known = cache.known_wasm(digest)?;
             cache.find(&known, kind).map(|artifact| (known, artifact))
         };
         if let Some(found) = find() {
@@ -63,8 +62,7 @@ impl Runtime {
         }
         let draft = cache.draft().map_err(|error| unavailable(error.into()))?;
         let output = draft.file.try_clone().map_err(|error| unavailable(error.into()))?;
-        let form = self.run_compiler(file, output, digest, kind, waiting)?;
-        let known = Known { digest: *digest, form };
+        let known = self.run_compiler(file, output, digest, kind, waiting)?;
         cache.keep(draft, &known, kind).map_err(|error| unavailable(error.into()))?;
         find().ok_or_else(|| {
             NotCompiled::new(ErrorKind::Internal, "the artifact that was just made is not there")
@@ -78,7 +76,7 @@ impl Runtime {
         digest: &Digest,
         kind: Kind,
         waiting: &mut dyn FnMut(Duration),
-    ) -> Result<Form, NotCompiled> {
+    ) -> Result<Known, NotCompiled> {
         let internal = |error: std::io::Error| NotCompiled::new(ErrorKind::Internal, error);
         let settings = &self.inner.settings;
         let program = process::program(settings.program.as_deref())
@@ -116,16 +114,19 @@ impl Runtime {
             )
         })?;
         match report {
-            Report::Compiled { form } => form.parse().map_err(|()| {
-                NotCompiled::new(ErrorKind::Internal, "the compiler named an unknown form")
-            }),
+            Report::Compiled { form, held } => {
+                let form = form.parse().map_err(|()| {
+                    NotCompiled::new(ErrorKind::Internal, "the compiler named an unknown form")
+                })?;
+                Ok(Known { digest: *digest, form, held })
+            }
             Report::Changed => Err(NotCompiled::new(
                 ErrorKind::Unavailable,
                 "it changed while it was read; try again",
             )),
             Report::Invalid { reason } => {
-                // It quotes the wasm, in lines.
-                let reason = reason.lines().map(printable).collect::<Vec<_>>().join("\n");
+                // It quotes the wasm, in lines: none of them may look like one of ours.
+                let reason = reason.lines().map(printable).collect::<Vec<_>>().join("\n    ");
                 Err(NotCompiled::new(ErrorKind::NotRunnable, reason))
             }
             Report::Unwritten { reason } => Err(NotCompiled::new(

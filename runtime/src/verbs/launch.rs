@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::engine::Interruption;
 use crate::engine::Kind;
+use crate::engine::POOL_TABLE_ELEMENTS_MAX;
 use crate::error::Error;
 use crate::limits::Limit;
+use crate::limits::Limits;
 use crate::sandbox;
 use crate::sandbox::Isolation;
 use crate::sandbox::LaunchError;
@@ -19,6 +21,7 @@ use crate::sandbox::SandboxSpec;
 
 use super::prepare::Artifact;
 use super::runtime::Inner;
+use super::runtime::Place;
 use super::runtime::Runtime;
 
 /// How often guests are interrupted. It bounds how late a limit on time is held, and how long one
@@ -30,6 +33,15 @@ const TICK: Duration = Duration::from_millis(1);
 pub(super) fn kind_for(fuel: bool) -> Kind {
     let interruption = if fuel { Interruption::Epochs } else { Interruption::Counted };
     Kind { interruption, fuel }
+}
+
+/// Where a guest with these limits can have all that they allow.
+fn place_for(limits: &Limits) -> Place {
+    match limits.table_elements {
+        Limit::Of(count) if POOL_TABLE_ELEMENTS_MAX < count => Place::Anywhere,
+        Limit::Unlimited => Place::Anywhere,
+        _ => Place::Pool,
+    }
 }
 
 /// Advances the epochs of the shared engines while sandboxes are alive, and sleeps otherwise.
@@ -82,14 +94,15 @@ impl Runtime {
         }
         self.check_grants(&spec).map_err(failed)?;
         let kind = kind_for(spec.limits.fuel.is_asked());
-        let loaded = match artifact.loaded(kind) {
+        let place = place_for(&spec.limits);
+        let loaded = match artifact.loaded(kind, place) {
             Some(loaded) => loaded,
-            None => self.load_aside(artifact, kind).await?,
+            None => self.load_aside(artifact, kind, place).await?,
         };
         self.inner.room.check(self.alive()).map_err(failed)?;
         self.inner.alive.fetch_add(1, Relaxed);
         let alive = Alive(Arc::clone(&self.inner));
-        self.tick();
+        self.tick().map_err(failed)?;
         let files = self.inner.files.get(&spec.capabilities, self.inner.cache.empty());
         let files = files.map_err(|error| failed(error.into()))?;
         sandbox::launch(&loaded, &spec, files, Box::new(alive)).map_err(failed)
@@ -102,11 +115,16 @@ impl Runtime {
     }
 
     /// Loads machine code for sandboxes that share this process, where that may take a while.
-    async fn load_aside(&self, artifact: &Artifact, kind: Kind) -> Result<Arc<Loaded>, Error> {
+    async fn load_aside(
+        &self,
+        artifact: &Artifact,
+        kind: Kind,
+        place: Place,
+    ) -> Result<Arc<Loaded>, Error> {
         let (runtime, artifact) = (self.clone(), artifact.clone());
         let form = artifact.inner.known.form;
         let loading = tokio::task::spawn_blocking(move || {
-            runtime.load(&artifact, kind, || runtime.shared_engine(form, kind))
+            runtime.load(&artifact, kind, place, |at| runtime.shared_engine(form, kind, at))
         });
         match loading.await {
             Ok(loaded) => loaded,
@@ -119,12 +137,12 @@ impl Runtime {
         self.inner.alive.load(Relaxed)
     }
 
-    /// Sees to it that somebody advances the epochs.
-    fn tick(&self) {
+    /// Sees to it that somebody advances the epochs: without that, no limit on time would hold.
+    fn tick(&self) -> Result<(), LaunchError> {
         let mut ticker = self.inner.ticker.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ticker) = &*ticker {
             ticker.thread.thread().unpark();
-            return;
+            return Ok(());
         }
         let runtime = Arc::downgrade(&self.inner);
         let thread = std::thread::Builder::new().name("aril-ticker".to_owned()).spawn(move || {
@@ -143,8 +161,12 @@ impl Runtime {
                 std::thread::sleep(TICK);
             }
         });
-        // Without a thread there are no interruptions, and the next launch tries again.
-        *ticker = thread.ok().map(|thread| Ticker { thread });
+        // The next launch tries again.
+        let thread = thread.map_err(|error| LaunchError::Exhausted {
+            reason: format!("the thread that interrupts guests cannot be started: {error}"),
+        })?;
+        *ticker = Some(Ticker { thread });
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::engine::running_engine;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::limits::STACK_DEFAULT;
+use crate::platform::process;
 use crate::sandbox;
 use crate::sandbox::LaunchError;
 use crate::sandbox::Occupation;
@@ -15,13 +16,14 @@ use crate::sandbox::Record;
 use crate::sandbox::SandboxSpec;
 
 use super::prepare::Artifact;
+use super::runtime::Place;
 use super::runtime::Runtime;
 
 /// The kind of machine code for a guest with these limits in a process of its own: the process
-/// can be ended, so that only a share of processors needs code that gives way.
+/// can be ended, so that only a share of a processor needs code that gives way.
 pub(super) fn kind_for(limits: &Limits) -> Kind {
     let interruption =
-        if limits.cpus.is_asked() { Interruption::Epochs } else { Interruption::None };
+        if limits.throttles_a_thread() { Interruption::Epochs } else { Interruption::None };
     Kind { interruption, fuel: limits.fuel.is_asked() }
 }
 
@@ -48,8 +50,10 @@ impl Runtime {
         // An impossible amount is refused before it reaches the engine.
         spec.limits.amounts(false).map_err(|error| failed(error.into()))?;
         self.check_grants(spec).map_err(failed)?;
+        process::prepare_heap(artifact.heap_size());
         let form = artifact.inner.known.form;
-        let loaded = self.load(artifact, kind, || running_engine(form, kind, stack, None))?;
+        let loaded = self
+            .load(artifact, kind, Place::Anywhere, |_| running_engine(form, kind, stack, None))?;
         sandbox::occupy(&loaded, spec, self.inner.cache.empty(), occupation, Box::new(report))
             .map_err(failed)
     }

@@ -9,6 +9,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use wasmtime::Engine;
+
 use crate::digest::Digest;
 use crate::engine::Code;
 use crate::engine::Interruption;
@@ -24,6 +26,7 @@ use crate::sandbox::Loaded;
 use crate::units::Bytes;
 
 use super::compile::NotCompiled;
+use super::runtime::Place;
 use super::runtime::Runtime;
 
 /// Where wasm comes from.
@@ -61,8 +64,8 @@ pub(super) struct ArtifactInner {
     pub(super) known: Known,
     /// The machine code that was found, until it is loaded.
     found: Mutex<Option<(Kind, Verified)>>,
-    /// What is loaded into this process, by kind.
-    loaded: Mutex<Vec<(Kind, Arc<Loaded>)>>,
+    /// What is loaded into this process, by kind, and by where it was asked to be.
+    loaded: Mutex<Vec<(Kind, Place, Arc<Loaded>)>>,
 }
 
 impl Artifact {
@@ -77,9 +80,17 @@ impl Artifact {
     }
 
     /// Its machine code of this kind, where it is loaded into this process already.
-    pub(super) fn loaded(&self, kind: Kind) -> Option<Arc<Loaded>> {
+    pub(super) fn loaded(&self, kind: Kind, place: Place) -> Option<Arc<Loaded>> {
         let loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.iter().find(|(other, _)| *other == kind).map(|(_, found)| Arc::clone(found))
+        let found = loaded.iter().find(|(other, at, _)| (*other, *at) == (kind, place));
+        found.map(|(.., found)| Arc::clone(found))
+    }
+
+    /// About how much heap it takes to load its machine code, in bytes: what is known of its
+    /// functions, which is a fiftieth of the wasm.
+    pub(super) fn heap_size(&self) -> usize {
+        let size = self.inner.file.metadata().map_or(0, |metadata| metadata.len());
+        usize::try_from(size / 50).unwrap_or(0)
     }
 
     fn failed(&self, error: NotCompiled) -> Error {
@@ -186,24 +197,27 @@ impl Runtime {
         &self,
         artifact: &Artifact,
         kind: Kind,
-        engine: impl FnOnce() -> wasmtime::Result<wasmtime::Engine>,
+        place: Place,
+        engine: impl Fn(Place) -> wasmtime::Result<Engine>,
     ) -> Result<Arc<Loaded>, Error> {
-        if let Some(found) = artifact.loaded(kind) {
+        if let Some(found) = artifact.loaded(kind, place) {
             return Ok(found);
         }
-        let engine = engine().map_err(|error| {
-            artifact.failed(NotCompiled::new(
-                ErrorKind::Exhausted,
-                format!("no engine can be made: {error:#}"),
-            ))
-        })?;
+        let engine = |place| {
+            engine(place).map_err(|error| {
+                artifact.failed(NotCompiled::new(
+                    ErrorKind::Exhausted,
+                    format!("no engine can be made: {error:#}"),
+                ))
+            })
+        };
         let known = artifact.inner.known;
-        let code = self.load_code(artifact, kind, &engine)?;
+        let (engine, code) = self.load_code(artifact, kind, place, engine)?;
         let counted = kind.interruption(known.form) == Interruption::Counted;
         let ticks = counted.then(|| Arc::clone(&self.inner.ticks));
-        let found = Arc::new(Loaded::new(engine, code, known.form, ticks));
+        let found = Arc::new(Loaded::new(engine, code, &known, ticks));
         let mut loaded = artifact.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.push((kind, Arc::clone(&found)));
+        loaded.push((kind, place, Arc::clone(&found)));
         Ok(found)
     }
 
@@ -211,8 +225,9 @@ impl Runtime {
         &self,
         artifact: &Artifact,
         kind: Kind,
-        engine: &wasmtime::Engine,
-    ) -> Result<Code, Error> {
+        place: Place,
+        engine: impl Fn(Place) -> Result<Engine, Error>,
+    ) -> Result<(Engine, Code), Error> {
         let ArtifactInner { file, known, found, .. } = &*artifact.inner;
         let cache = &self.inner.cache;
         let compiled = || {
@@ -226,12 +241,25 @@ impl Runtime {
             Some(verified) => verified,
             None => compiled()?,
         };
-        if let Ok(code) = verified.load(engine) {
-            return Ok(code);
+        let chosen = engine(place)?;
+        if let Ok(code) = verified.load(&chosen) {
+            return Ok((chosen, code));
+        }
+        // A pool is made for guests of an ordinary shape, and its engine takes no others.
+        let anywhere = engine(Place::Anywhere)?;
+        if place == Place::Pool
+            && let Some(verified) = cache.find(known, kind)
+            && let Ok(code) = verified.load(&anywhere)
+        {
+            return Ok((anywhere, code));
         }
         // Made by another build, or broken where its footer cannot tell: once more.
         cache.forget(known, kind);
         let told = |error: LoadError| artifact.failed(NotCompiled::new(ErrorKind::Internal, error));
-        compiled()?.load(engine).map_err(told)
+        if let Ok(code) = compiled()?.load(&chosen) {
+            return Ok((chosen, code));
+        }
+        let verified = cache.find(known, kind).map_or_else(compiled, Ok)?;
+        verified.load(&anywhere).map(|code| (anywhere, code)).map_err(told)
     }
 }

@@ -39,13 +39,22 @@ pub(super) struct Inner {
     pub(super) settings: RuntimeBuilder,
     pub(super) cache: Cache,
     /// The engines that are shared by sandboxes, made when the first one needs them.
-    engines: Mutex<HashMap<(Form, Kind), Engine>>,
+    engines: Mutex<HashMap<(Form, Kind, Place), Engine>>,
     pub(super) ticker: Mutex<Option<Ticker>>,
     pub(super) alive: AtomicU32,
     /// How often the ticker has ticked.
     pub(super) ticks: Arc<AtomicU64>,
     pub(super) room: Room,
     pub(super) files: KnownFiles,
+}
+
+/// Where a guest's memories, tables and stack are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// In a pool, which hands them from guest to guest.
+    Pool,
+    /// Where there is room: for the only guest of a process, and for one that no pool is made for.
+    Anywhere,
 }
 
 /// The choices of a [`Runtime`].
@@ -90,16 +99,22 @@ impl Runtime {
     }
 
     /// The engine that all sandboxes of this kind share.
-    pub(super) fn shared_engine(&self, form: Form, kind: Kind) -> wasmtime::Result<Engine> {
+    pub(super) fn shared_engine(
+        &self,
+        form: Form,
+        kind: Kind,
+        place: Place,
+    ) -> wasmtime::Result<Engine> {
         let mut engines = self.inner.engines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(engine) = engines.get(&(form, kind)) {
+        if let Some(engine) = engines.get(&(form, kind, place)) {
             return Ok(engine.clone());
         }
         let settings = &self.inner.settings;
         let pool =
             Pool { sandboxes: settings.sandboxes_max, keep_resident: settings.keep_resident };
-        let engine = running_engine(form, kind, settings.stack, Some(pool))?;
-        engines.insert((form, kind), engine.clone());
+        let pool = (place == Place::Pool).then_some(pool);
+        let engine = running_engine(form, kind, settings.stack, pool)?;
+        engines.insert((form, kind, place), engine.clone());
         Ok(engine)
     }
 
@@ -119,7 +134,9 @@ impl RuntimeBuilder {
     }
 
     /// Makes room for this many sandboxes at the same moment; 1000 by default. Room costs address
-    /// space: 4 GiB each.
+    /// space: 4 GiB each. It is made for guests of an ordinary shape: a memory, a table (a component:
+    /// four) and up to 64 modules in a component. One that has more is launched all the same, in a
+    /// little more time, and takes no room from the others.
     pub fn sandboxes_max(mut self, count: u32) -> Self {
         self.sandboxes_max = count.max(1);
         self

@@ -156,7 +156,7 @@ async fn machine_code_that_is_none_does_not_run() {
     // A compiler that was taken over decides over its own guest only; what is no machine code is
     // not even loaded.
     let bench = Bench::new();
-    let report = "{\"result\":\"compiled\",\"form\":\"module\"}";
+    let report = "{\"result\":\"compiled\",\"form\":\"module\",\"held\":0}";
     let script = format!("printf 'not machine code'; printf '{report}' >&2");
     let program = program(&bench, &script);
     let runtime = Runtime::builder(bench.cache()).program(program).open().unwrap();

@@ -65,6 +65,88 @@ fn a_guest_that_declares_more_memory_than_it_may_have_is_denied_with_both_figure
 }
 
 #[test]
+fn a_growth_that_fails_elsewhere_gives_no_memory_back() {
+    // The engine reports the failure of a table that would be larger than any, and never asked.
+    let guest = "(module (memory 1) (table $t i64 1 funcref)
+      (func (export \"_start\") (local $i i32)
+        (loop $more
+          (drop (memory.grow (i32.const 4)))
+          (drop (table.grow $t (ref.null func) (i64.const -1)))
+          (br_if $more (i32.lt_u
+            (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))
+        (if (i32.ne (memory.size) (i32.const 237)) (then unreachable))))";
+    // 16 MiB less the one that the host holds, in steps of 4 pages from 1.
+    let host = Host::new();
+    host.attack_wat(["--memory", "16m"], guest, |run| run).expect_code(0);
+}
+
+#[test]
+fn what_the_host_holds_for_instances_is_charged_to_the_guest() {
+    let denied = |wat: &str| {
+        let host = Host::new();
+        let attack = host.attack_wat(["--memory", "16m"], wat, |run| run).expect_code(126);
+        attack.expect_error("its limit is 16 MiB");
+    };
+    let kept = "$f ".repeat(1_200_000);
+    denied(&format!("(module (func $f) (elem func {kept}) (func (export \"_start\")))"));
+    let globals = "(global i32 (i32.const 0))".repeat(10_000);
+    let component = |instances: usize| {
+        let instances = "(core instance (instantiate $m))".repeat(instances);
+        format!(
+            "(component
+              (core module $m {globals})
+              {instances}
+              (core module $main (func (export \"run\") (result i32) (i32.const 0)))
+              (core instance $main (instantiate $main))
+              (func $run (result (result)) (canon lift (core func $main \"run\")))
+              (instance $cli (export \"run\" (func $run)))
+              (export \"wasi:cli/run@0.2.0\" (instance $cli)))"
+        )
+    };
+    denied(&component(200));
+    let host = Host::new();
+    host.attack_wat(["--memory", "16m"], component(2), |run| run).expect_code(0);
+}
+
+#[test]
+fn open_files_that_the_host_does_not_allow_are_refused_and_as_many_as_asked_for_can_be_opened() {
+    let host = Host::new();
+    fs::write(host.folder("grant").join("a.txt"), "a").unwrap();
+    let mut guest = Guest::new();
+    let path = guest.text("a.txt");
+    let guest = guest
+        .code(format!(
+            "(loop $more
+              (local.set $b (call $path_open (i32.const 3) (i32.const 0) {path} (i32.const 0)
+                (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 8)))
+              (if (i32.eqz (local.get $b)) (then
+                (local.set $a (i32.add (local.get $a) (i32.const 1))) (br $more))))"
+        ))
+        .say("files", "(local.get $a)");
+    let grant = host.grant("grant", "/");
+    for count in [5, 5000] {
+        let limit = ["--open-files".into(), count.to_string().into()];
+        let attack = host.attack(grant.iter().cloned().chain(limit), &guest).expect_code(0);
+        assert_eq!(attack.number("files"), count);
+    }
+    let file = host.bench().file("few.wat", guest.wat());
+    let run = |flags: &str| {
+        let script = format!("ulimit -n 200; exec \"$0\" run {flags} \"$1\"");
+        let mut run = host.run([""; 0]);
+        let aril = run.command.get_program().to_owned();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &script]).arg(aril).arg(&file);
+        for (name, value) in run.command.get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        run.command = shell;
+        run.outcome()
+    };
+    run("--open-files 1000").expect_code(126).expect_error("ulimit -Hn");
+    run("").expect_code(0);
+}
+
+#[test]
 fn modules_of_absurd_size_are_refused_within_the_bounds() {
     let refused = |wat: &str, code: i32, text: &str| {
         let host = Host::new();

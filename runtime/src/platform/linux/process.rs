@@ -1,6 +1,7 @@
 //! Bounds that a process puts on itself, and its end.
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use rustix::process::Resource;
 use rustix::process::Rlimit;
@@ -11,13 +12,19 @@ pub(crate) fn bound_memory(bytes: u64) -> io::Result<()> {
     lower(Resource::Data, bytes)
 }
 
-/// Bounds the files that this process has open, beside those that it has now.
+/// The files that a guest may have open in this process at the most, beside `granted` directories.
+pub(crate) fn open_files_max(granted: usize) -> u32 {
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    u32::try_from(most.saturating_sub(files_of_own(granted))).unwrap_or(u32::MAX)
+}
+
+/// Bounds the files that this process has open to what a guest may have, beside `granted`
+/// directories.
 ///
 /// What counts elsewhere may miss a file that a stream keeps open; this does not.
-pub(crate) fn bound_open_files(more: u32) -> io::Result<()> {
+pub(crate) fn bound_open_files(guests: u32, granted: usize) -> io::Result<()> {
     let now = rustix::process::getrlimit(Resource::Nofile);
-    let bound = u64::from(more).saturating_add(FILES_SPARE);
-    let bound = now.current.map_or(bound, |current| current.min(bound));
+    let bound = u64::from(guests).saturating_add(files_of_own(granted));
     Ok(rustix::process::setrlimit(
         Resource::Nofile,
         Rlimit { current: Some(bound), maximum: now.maximum },
@@ -25,6 +32,10 @@ pub(crate) fn bound_open_files(more: u32) -> io::Result<()> {
 }
 
 /// Files of the process's own: streams, grants, artifacts, and a directory on the way to a file.
+fn files_of_own(granted: usize) -> u64 {
+    FILES_SPARE.saturating_add(granted as u64)
+}
+
 const FILES_SPARE: u64 = 64;
 
 /// Bounds the processor time of this process, in seconds. The kernel kills it then.
@@ -76,6 +87,72 @@ pub(crate) fn exit_now(code: u8) -> ! {
     }
 }
 
+/// Leaves this process's memory to another process, which gives it back after this one has ended.
+///
+/// Giving a GiB back takes 5 to 15 ms, and a process has not ended, for the one who waits for it,
+/// before that is done. So a second process, which shares this one's memory and nothing else, lets
+/// go of it last. It closes all files, runs nothing of the guest's, and ends with this process.
+///
+/// Where the system lacks a call for it, nothing happens: the end takes as long as it takes.
+pub(crate) fn leave_memory_behind() {
+    use std::os::fd::AsRawFd as _;
+    use std::os::fd::IntoRawFd as _;
+
+    let own = rustix::process::getpid();
+    let Ok(own) = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) else {
+        return;
+    };
+    // Whoever reads what this process wrote waits until every copy of the writing end is closed.
+    let Ok(number) = usize::try_from(own.as_raw_fd()) else { return };
+    // SAFETY: an empty range above all descriptors closes nothing; this asks for the call alone.
+    #[expect(unsafe_code, reason = "asks whether the kernel has a call")]
+    let known = unsafe { libc::close_range(libc::c_uint::MAX - 1, libc::c_uint::MAX, 0) } == 0;
+    if !known {
+        return;
+    }
+    let stack: &'static mut [MaybeUninit<u8>] = Box::leak(Box::new_uninit_slice(HEIR_STACK));
+    // JUSTIFICATION: nobody else can make a process that shares memory and is no thread.
+    // SAFETY: the stack is leaked, so it stays; its end is aligned below. `heir` makes system calls
+    // alone, and reads only its argument. The calling thread does not return from ending the
+    // process, so that what both share, such as `errno`, has no reader.
+    #[expect(unsafe_code, reason = "makes a process that shares this one's memory")]
+    unsafe {
+        let top = stack.as_mut_ptr_range().end;
+        let top = top.wrapping_sub(top.addr() % STACK_ALIGNMENT).cast();
+        libc::clone(heir, top, libc::CLONE_VM, std::ptr::without_provenance_mut(number));
+    }
+    // The descriptor stays open: ending the process closes it.
+    let _open = own.into_raw_fd();
+}
+
+/// The stack of what [`leave_memory_behind`] starts: a few frames of system calls.
+const HEIR_STACK: usize = 16 << 10;
+
+/// What every platform's calls want a stack aligned to.
+const STACK_ALIGNMENT: usize = 16;
+
+/// Waits for the end of the process that `pidfd` is, with nothing open but that.
+extern "C" fn heir(pidfd: *mut libc::c_void) -> libc::c_int {
+    let Ok(pidfd) = libc::c_int::try_from(pidfd.addr()) else { return 0 };
+    let number = pidfd.cast_unsigned();
+    let mut wanted = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
+    for (first, last) in [(0, number.saturating_sub(1)), (number + 1, libc::c_uint::MAX)] {
+        // SAFETY: the table of descriptors is this process's own copy, and the rest of what it
+        // opened is used by nobody here. Standard input is below what it waits for.
+        #[expect(unsafe_code, reason = "closes all but one descriptor")]
+        unsafe {
+            libc::syscall(libc::SYS_close_range, first, last, 0);
+        }
+    }
+    // A time limit, so that nothing can make it stay.
+    // SAFETY: one descriptor, in a structure that lives through the call.
+    #[expect(unsafe_code, reason = "waits for a descriptor")]
+    unsafe {
+        libc::poll(&raw mut wanted, 1, 1000);
+    }
+    0
+}
+
 /// Lets all threads of this process share one heap.
 ///
 /// A second one costs a watchdog, which hardly allocates, 128 MiB of address space and a dozen
@@ -88,6 +165,58 @@ pub(crate) fn share_one_heap() {
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
+
+/// Prepares the heap for so many bytes at once, where that spares it page faults.
+///
+/// What is known of a large module is half a MiB in small pieces, and each new page of the heap
+/// takes a microsecond or two: one large page takes as long as thirty of them.
+pub(crate) fn prepare_heap(bytes: usize) {
+    if bytes < HEAP_LARGE {
+        return;
+    }
+    // Else large blocks would be elsewhere, and what is given back below would not stay.
+    for option in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // JUSTIFICATION: where the heap is and how it grows is known to the C library alone.
+        // SAFETY: it takes two numbers.
+        #[expect(unsafe_code, reason = "sets an option of the allocator")]
+        unsafe {
+            libc::mallopt(option, HEAP_GROWS_BY * 4);
+        }
+    }
+    let whole = HEAP_GROWS_BY as usize;
+    // SAFETY: any size may be asked for; null is looked for.
+    #[expect(unsafe_code, reason = "finds out where the heap is")]
+    let room = unsafe { libc::malloc(whole) };
+    if room.is_null() {
+        return;
+    }
+    let before = LARGE_PAGE - room.addr() % LARGE_PAGE;
+    let page = room.wrapping_byte_add(before);
+    // Made smaller it stays where it is, and the heap goes on behind it: where the large page is.
+    // SAFETY: it is the block from above, and never used again under its old name. It is left to
+    // its place for good: nobody writes to it, so that it takes no memory.
+    #[expect(unsafe_code, reason = "moves the heap's end to a large page")]
+    unsafe {
+        libc::realloc(room, before - HEAP_HEADER);
+    }
+    // SAFETY: the range is in the heap, which grew beyond it, and the advice changes no content.
+    #[expect(unsafe_code, reason = "advises the kernel about a range of memory")]
+    let advised =
+        unsafe { rustix::mm::madvise(page, LARGE_PAGE, rustix::mm::Advice::LinuxHugepage) };
+    // A kernel without large pages has small ones.
+    advised.unwrap_or(());
+}
+
+/// From how much heap on a large page costs less than small ones.
+const HEAP_LARGE: usize = 256 << 10;
+
+/// How much the heap grows then: a large page is in it, wherever it begins.
+const HEAP_GROWS_BY: libc::c_int = 4 << 20;
+
+/// What a block of the heap takes beside its content.
+const HEAP_HEADER: usize = 16;
+
+const LARGE_PAGE: usize = 2 << 20;
 
 /// Asks for large pages where a guest's memory is beyond its first few MiB.
 ///

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use rustix::event::EventfdFlags;
 use rustix::event::PollFd;
@@ -51,6 +53,14 @@ pub(crate) fn read_input(buffer: &mut [u8], end: &InputEnd) -> io::Result<usize>
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The same without waiting: nothing yet is `None`.
+pub(crate) fn try_read_input(buffer: &mut [u8], end: &InputEnd) -> io::Result<Option<usize>> {
+    /// Whoever finds something reads it before another guest of this process can.
+    static READING: Mutex<()> = Mutex::new(());
+    let _turn = READING.lock().unwrap_or_else(PoisonError::into_inner);
+    if input_ready(end, false) { read_input(buffer, end).map(Some) } else { Ok(None) }
 }
 
 /// Writes all of `bytes` to standard output, or to standard error.

@@ -8,9 +8,14 @@ pub(crate) fn bound_memory(_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// As many as are asked for: nobody knows better here.
+pub(crate) fn open_files_max(_granted: usize) -> u32 {
+    u32::MAX
+}
+
 /// Does nothing: files are counted where a guest opens them.
 #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
-pub(crate) fn bound_open_files(_more: u32) -> io::Result<()> {
+pub(crate) fn bound_open_files(_guests: u32, _granted: usize) -> io::Result<()> {
     Ok(())
 }
 
@@ -41,8 +46,14 @@ pub(crate) fn exit_now(code: u8) -> ! {
     std::process::exit(i32::from(code))
 }
 
+/// Does nothing: a process that ends gives its memory back itself.
+pub(crate) fn leave_memory_behind() {}
+
 /// Does nothing: the allocator is the system's own.
 pub(crate) fn share_one_heap() {}
+
+/// Does nothing: the allocator is the system's own.
+pub(crate) fn prepare_heap(_bytes: usize) {}
 
 /// Does nothing: the standard library gives no advice about memory.
 pub(crate) fn prefer_large_pages(_memory: *mut u8, _reserved: usize) {}

@@ -32,6 +32,11 @@ pub(crate) fn read_input(buffer: &mut [u8], end: &InputEnd) -> io::Result<usize>
     io::stdin().lock().read(buffer)
 }
 
+/// The same: the standard library cannot tell whether there is something.
+pub(crate) fn try_read_input(buffer: &mut [u8], end: &InputEnd) -> io::Result<Option<usize>> {
+    read_input(buffer, end).map(Some)
+}
+
 /// Writes all of `bytes` to standard output, or to standard error.
 pub(crate) fn write_output(error: bool, bytes: &[u8]) -> io::Result<()> {
     if error {
