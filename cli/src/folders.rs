@@ -1,4 +1,4 @@
-//! Where this user's files are: the one place that asks the environment.
+//! Where this user's files are, as the environment says.
 
 use std::path::PathBuf;
 

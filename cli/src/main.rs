@@ -7,6 +7,8 @@ mod report;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Before anything is opened: neither a guest nor a compiler is given what a caller left open.
+    aril::close_inherited();
     // Started in a role, this process never comes back from here.
     aril::roles();
     commands::main()

@@ -80,7 +80,6 @@ pub(crate) struct Run {
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        aril::close_inherited();
         let spec = self.spec()?;
         let record = self.record_file()?;
         let runtime = self.common.runtime()?;

@@ -29,8 +29,8 @@ pub(crate) use wasi::Preopen;
 pub(crate) use wasi::Streams;
 pub(crate) use wasi::context;
 
-/// What one guest may touch. The default denies: no directories, no environment, no arguments,
-/// standard input closed, output discarded. There is no network. Clocks and randomness are real,
+/// What one guest may touch. The default denies: no directories, no environment, no arguments but
+/// its name, standard input closed, output discarded. There is no network. Clocks and randomness are real,
 /// because TLS and most languages need them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Capabilities {

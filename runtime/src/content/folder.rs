@@ -143,10 +143,41 @@ impl Folder {
         names.filter(|name| !name.starts_with(DRAFT_PREFIX)).collect()
     }
 
-    /// Removes all files that are not drafts.
-    pub(crate) fn clear(&self) {
-        for name in self.names() {
+    /// Removes the files, beside drafts, whose names are not worth keeping.
+    pub(crate) fn clear(&self, is_worth_it: impl Fn(&str) -> bool) {
+        for name in self.names().iter().filter(|name| !is_worth_it(name)) {
+            let _absent = fs::remove_file(self.path_of(name));
+        }
+    }
+
+    /// Removes the files that were not used for longest, until those that are left, beside drafts,
+    /// have `size_max` bytes together. Who uses one of them still has it.
+    pub(crate) fn shrink_to(&self, size_max: u64) {
+        let looked_at = |name: String| {
+            let metadata = fs::symlink_metadata(self.path_of(&name)).ok()?;
+            // Reading is noted once a day at least; where it is not noted, writing is.
+            let used = metadata.accessed().ok().max(metadata.modified().ok());
+            Some((used, metadata.len(), name))
+        };
+        let mut files: Vec<_> = self.names().into_iter().filter_map(looked_at).collect();
+        let mut size = files.iter().fold(0_u64, |sum, (_, size, _)| sum.saturating_add(*size));
+        files.sort();
+        for (_, of_this, name) in files {
+            if size <= size_max {
+                break;
+            }
             let _absent = fs::remove_file(self.path_of(&name));
+            size = size.saturating_sub(of_this);
+        }
+    }
+
+    /// Removes the files that nobody has locked.
+    pub(crate) fn remove_unlocked(&self) {
+        for name in self.names() {
+            let path = self.path_of(&name);
+            if files::open_own(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                let _absent = fs::remove_file(path);
+            }
         }
     }
 }
@@ -163,6 +194,27 @@ mod tests {
         assert_eq!(folder.read_small("name", 7).as_deref(), Some(&b"one two"[..]));
         assert_eq!(folder.read_small("name", 6), None, "larger than the limit");
         assert_eq!(folder.names(), ["name"]);
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first_and_only_as_much_as_must() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = Folder::open(dir.path()).expect("a folder");
+        let day = std::time::Duration::from_hours(24);
+        for (name, days) in [("new", 1), ("oldest", 3), ("old", 2)] {
+            folder.write(name, &[&[0; 100]]).expect("it can be written");
+            let then = std::time::SystemTime::now() - day * days;
+            let times = fs::FileTimes::new().set_accessed(then).set_modified(then);
+            let file = File::options().write(true).open(folder.path_of(name)).expect("a file");
+            file.set_times(times).expect("times");
+        }
+        let (_draft, draft_path) = folder.draft().expect("a draft");
+        folder.shrink_to(200);
+        let mut names = folder.names();
+        names.sort();
+        assert_eq!(names, ["new", "old"]);
+        folder.shrink_to(0);
+        assert_eq!((folder.names().len(), draft_path.exists()), (0, true));
     }
 
     #[test]

@@ -20,6 +20,13 @@ use super::index::Known;
 use super::kind::Key;
 use super::kind::Kind;
 
+/// How much machine code is kept, before what is compiled next: what was not used for longest
+/// goes. A few hundred programs of the size of `CPython`.
+const ARTIFACTS_SIZE_MAX: u64 = 8 << 30;
+
+/// How many locks are kept: empty files, one for each wasm and kind that was ever compiled.
+const LOCKS_MAX: usize = 4096;
+
 /// What the cache can fail at, beyond not having something.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CacheError {
@@ -104,6 +111,11 @@ impl Cache {
         // Compiling is rare and slow: the time to look after those who were killed at it.
         self.artifacts.remove_abandoned();
         self.index.remove_abandoned();
+        self.artifacts.shrink_to(ARTIFACTS_SIZE_MAX);
+        if LOCKS_MAX < self.locks.names().len() {
+            // Two may compile the same then, and the one that is done last is kept.
+            self.locks.remove_unlocked();
+        }
         let (file, path) = self.artifacts.draft()?;
         Ok(Draft { file, path })
     }

@@ -43,7 +43,7 @@ const TABLES_OF_COMPONENT: u32 = 4;
 const HEAPS_MAX: u32 = 4096;
 
 /// Address space of one linear memory: all that a 32-bit guest can name.
-pub(crate) const MEMORY_RESERVATION: usize = 4 << 30;
+const MEMORY_RESERVATION: usize = 4 << 30;
 
 /// An engine that compiles and never runs.
 pub(crate) fn compiling_engine(form: Form, kind: Kind) -> wasmtime::Result<Engine> {

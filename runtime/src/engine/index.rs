@@ -15,7 +15,8 @@ use super::kind::Form;
 /// seconds: a file can be written twice within one tick and look the same.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// How many entries are kept; then the folder is emptied, and fills again as files are used.
+/// How many entries are kept; then those of files go, and come again as files are used. What is
+/// known by digest stays with the artifacts, as long as that is not too much itself.
 const ENTRIES_MAX: usize = 4096;
 
 /// The largest entry: a digest, a form, a number and three line ends.
@@ -79,8 +80,11 @@ impl Index {
     }
 
     fn make_room(&self) {
-        if ENTRIES_MAX < self.folder.names().len() {
-            self.folder.clear();
+        let is_of_wasm = |name: &str| !name.contains('-');
+        let names = self.folder.names();
+        if ENTRIES_MAX < names.len() {
+            let of_wasm = names.iter().filter(|name| is_of_wasm(name)).count();
+            self.folder.clear(|name| of_wasm <= ENTRIES_MAX / 2 && is_of_wasm(name));
         }
     }
 }
@@ -138,6 +142,21 @@ mod tests {
         ] {
             assert_eq!(index.file(&other), None);
         }
+    }
+
+    #[test]
+    fn what_is_known_by_digest_outlives_a_crowd_of_files() {
+        let (_dir, index) = index();
+        let known = Known { digest: Digest::of(b"wasm"), form: Form::Module, held: 0 };
+        index.remember_wasm(&known);
+        for inode in 0..=ENTRIES_MAX as u64 {
+            let identity = Identity { inode, ..changed(Duration::from_secs(3)) };
+            std::fs::write(index.folder.path_of(&name(&identity)), b"").expect("a file");
+        }
+        let one_more = changed(Duration::from_secs(9));
+        index.remember_file(&one_more, &known, SystemTime::UNIX_EPOCH + NOW);
+        assert_eq!(index.folder.names().len(), 2);
+        assert_eq!(index.wasm(&known.digest), Some(known));
     }
 
     #[test]

@@ -16,7 +16,6 @@ pub(crate) use cache::Cache;
 pub(crate) use compiler::Job;
 pub(crate) use compiler::Report;
 pub(crate) use compiler::compile;
-pub(crate) use config::MEMORY_RESERVATION;
 pub(crate) use config::POOL_TABLE_ELEMENTS_MAX;
 pub(crate) use config::Pool;
 pub(crate) use config::running_engine;

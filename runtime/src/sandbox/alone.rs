@@ -184,7 +184,6 @@ pub(crate) fn occupy(
         .stack_size(WATCHDOG_STACK)
         .spawn(move || watchdog.watch(&asks))
         .map_err(unwatched)?;
-    ready.prefer_large_pages();
     if spec.limits.throttles_a_thread() {
         throttle(&mut ready, &loaded.engine, &vitals).map_err(unwatched)?;
     }
@@ -267,6 +266,12 @@ fn connect(
     Ok(Streams { stdin, stdout, stderr })
 }
 
+/// The moment after `span`; for what is longer than clocks tell, a hundred years from now.
+fn after(span: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(span).unwrap_or_else(|| now + Duration::from_hours(100 * 365 * 24))
+}
+
 /// What ends the process when the guest does not.
 struct Watchdog {
     finish: Arc<Finish>,
@@ -301,7 +306,7 @@ impl Watchdog {
                 Some(Ask::Soon(_)) => {
                     vitals.events.note(Event::Stopping);
                     self.input_end.end();
-                    self.stop_at = Some(Instant::now() + self.grace);
+                    self.stop_at = Some(after(self.grace));
                 }
             }
         }

@@ -10,10 +10,8 @@ use crate::capabilities::GrantError;
 use crate::capabilities::Streams;
 use crate::capabilities::context;
 use crate::engine::Code;
-use crate::engine::MEMORY_RESERVATION;
 use crate::limits::Amounts;
 use crate::limits::LimitError;
-use crate::platform::process;
 
 use super::end::exit_of;
 use super::end::printable;
@@ -93,7 +91,6 @@ pub(super) struct Ready {
     loaded: Arc<Loaded>,
     call: Option<Call>,
     fuel: Option<u64>,
-    large_pages: bool,
 }
 
 /// A function to call instead of the guest's start.
@@ -147,18 +144,12 @@ pub(super) fn ready(
     let state = State::new(guest, Arc::clone(vitals), amounts);
     let store = store(&loaded.engine, state, amounts).map_err(LaunchError::engine)?;
     let fuel = amounts.fuel.map(crate::units::Fuel::get);
-    Ok(Ready { store, linked, loaded: Arc::clone(loaded), call, fuel, large_pages: false })
+    Ok(Ready { store, linked, loaded: Arc::clone(loaded), call, fuel })
 }
 
 impl Ready {
     pub(super) fn store(&mut self) -> &mut Store<State> {
         &mut self.store
-    }
-
-    /// Asks for large pages for the guest's memory: where it is the only one, and not one of a
-    /// pool whose memory is cleared and used again.
-    pub(super) fn prefer_large_pages(&mut self) {
-        self.large_pages = true;
     }
 
     /// Runs the guest to its end.
@@ -191,11 +182,6 @@ impl Ready {
         match &self.linked {
             Linked::Module(pre) => {
                 let instance = pre.instantiate_async(&mut *store).await.map_err(Failure::Start)?;
-                if self.large_pages
-                    && let Some(memory) = instance.get_memory(&mut *store, "memory")
-                {
-                    process::prefer_large_pages(memory.data_ptr(&*store), MEMORY_RESERVATION);
-                }
                 vitals.note_first_instruction();
                 run_module(store, instance, self.call.as_ref()).await.map_err(Failure::Run)
             }

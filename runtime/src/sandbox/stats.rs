@@ -9,7 +9,8 @@ use crate::units::Bytes;
 pub struct Stats {
     /// Time on the wall clock since launch.
     pub elapsed: Duration,
-    /// Processor time of the guest, and of the host on its behalf.
+    /// Processor time of the guest, and of the host on its behalf; in a shared process without what
+    /// file calls take on tokio's own threads.
     pub cpu_time: Duration,
     /// Memory now, as the memory limit counts it.
     pub memory: Bytes,

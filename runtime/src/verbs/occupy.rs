@@ -8,7 +8,6 @@ use crate::engine::running_engine;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::limits::STACK_DEFAULT;
-use crate::platform::process;
 use crate::sandbox;
 use crate::sandbox::LaunchError;
 use crate::sandbox::Occupation;
@@ -50,7 +49,6 @@ impl Runtime {
         // An impossible amount is refused before it reaches the engine.
         spec.limits.amounts(false).map_err(|error| failed(error.into()))?;
         self.check_grants(spec).map_err(failed)?;
-        process::prepare_heap(artifact.heap_size());
         let form = artifact.inner.known.form;
         let loaded = self
             .load(artifact, kind, Place::Anywhere, |_| running_engine(form, kind, stack, None))?;

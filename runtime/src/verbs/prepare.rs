@@ -86,13 +86,6 @@ impl Artifact {
         found.map(|(.., found)| Arc::clone(found))
     }
 
-    /// About how much heap it takes to load its machine code, in bytes: what is known of its
-    /// functions, which is a fiftieth of the wasm.
-    pub(super) fn heap_size(&self) -> usize {
-        let size = self.inner.file.metadata().map_or(0, |metadata| metadata.len());
-        usize::try_from(size / 50).unwrap_or(0)
-    }
-
     fn failed(&self, error: NotCompiled) -> Error {
         failed(&self.inner.name, error)
     }

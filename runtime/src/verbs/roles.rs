@@ -89,8 +89,8 @@ impl std::io::Write for RawOutput {
 
 /// Closes every descriptor that this process inherited beside the standard three.
 ///
-/// Call it right after [`roles`], in a program that will be
-/// [occupied](crate::Runtime::occupy) by a guest: whoever started it may have left a file open
+/// Call it first in `main`, before [`roles`] and before anything is opened, in a program that will
+/// be [occupied](crate::Runtime::occupy) by a guest: whoever started it may have left a file open
 /// that leads out of every grant. Where the system has no such call, nothing happens.
 pub fn close_inherited() {
     process::close_inherited();

@@ -52,12 +52,6 @@ pub(crate) fn leave_memory_behind() {}
 /// Does nothing: the allocator is the system's own.
 pub(crate) fn share_one_heap() {}
 
-/// Does nothing: the allocator is the system's own.
-pub(crate) fn prepare_heap(_bytes: usize) {}
-
-/// Does nothing: the standard library gives no advice about memory.
-pub(crate) fn prefer_large_pages(_memory: *mut u8, _reserved: usize) {}
-
 /// The program that this process runs.
 pub(crate) fn own_program() -> io::Result<std::path::PathBuf> {
     std::env::current_exe()

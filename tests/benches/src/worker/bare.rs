@@ -83,3 +83,19 @@ pub(super) fn load<'a>(words: &[String]) -> anyhow::Result<Job<'a>> {
         Ok(taken.as_secs_f64().to_string())
     }))
 }
+
+/// CODE ARGUMENTS...: maps machine code, makes one guest of it without a pool, and runs that to its
+/// end; seconds.
+pub(super) fn once<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Result<Job<'a>> {
+    let [code, arguments @ ..] = words else { bail!("CODE ARGUMENTS...") };
+    let (code, arguments) = (code.clone(), arguments.to_vec());
+    let engine = bare::engine_for_one()?;
+    Ok(Box::new(move || {
+        let started = Instant::now();
+        let guest = Guest::new(&engine, &code)?;
+        let output = runtime.block_on(guest.run(&arguments, None))?;
+        let taken = started.elapsed();
+        ensure!(!output.is_empty(), "the guest said nothing");
+        Ok(taken.as_secs_f64().to_string())
+    }))
+}

@@ -145,6 +145,36 @@ pub(super) fn work<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Result
     }))
 }
 
+/// CACHE GUEST COUNT MILLISECONDS: launches COUNT guests that do not end with a deadline; how long
+/// beyond it the last of them ended, in seconds.
+pub(super) fn late<'a>(words: &[String], runtime: &'a Runtime) -> anyhow::Result<Job<'a>> {
+    let [cache, guest, count, deadline] = words else { bail!("CACHE GUEST COUNT MILLISECONDS") };
+    let (count, deadline): (u32, u64) = (count.parse()?, deadline.parse()?);
+    let (library, artifact) = open(cache, guest, 1000, runtime)?;
+    let deadline = Duration::from_millis(deadline);
+    let limits = Limits {
+        memory: "2g".parse::<aril::Bytes>()?.into(),
+        deadline: deadline.into(),
+        ..Limits::default()
+    };
+    Ok(Box::new(move || {
+        runtime.block_on(async {
+            let mut alive = Vec::new();
+            for _ in 0..count {
+                let spec = SandboxSpec::new("guest").limits(limits);
+                alive.push(library.launch(&artifact, spec).await?);
+            }
+            let mut most = Duration::ZERO;
+            for sandbox in alive {
+                let exit = sandbox.wait().await?;
+                ensure!(exit == Exit::Deadline, "the guest ended: {exit}");
+                most = most.max(sandbox.stats().elapsed.saturating_sub(deadline));
+            }
+            Ok(most.as_secs_f64().to_string())
+        })
+    }))
+}
+
 /// Threads that run the guests of [`shares`], half of them each.
 const THREADS: u32 = 2;
 

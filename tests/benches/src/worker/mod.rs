@@ -85,10 +85,12 @@ pub(crate) fn serve(words: &[String]) -> anyhow::Result<()> {
         "bare-crowd" => bare::crowd(rest, &runtime)?,
         "bare-work" => bare::work(rest, &runtime)?,
         "bare-load" => bare::load(rest)?,
+        "bare-once" => bare::once(rest, &runtime)?,
         "library-launch" => library::launch(rest, &runtime)?,
         "library-crowd" => library::crowd(rest, &runtime)?,
         "library-work" => library::work(rest, &runtime)?,
         "library-full" => library::full(rest, &runtime)?,
+        "library-late" => library::late(rest, &runtime)?,
         "library-shares" => library::shares(rest)?,
         _ => bail!("there is no job `{job}`"),
     };
