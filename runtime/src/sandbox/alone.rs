@@ -90,7 +90,7 @@ impl Finish {
                     exit,
                     stats: vitals.stats(),
                     holds: holds.unwrap_or_default(),
-                    denials: vitals.denials.latest(),
+                    denials: vitals.denials(),
                     results,
                 };
                 report(Ok(&record))

@@ -109,7 +109,7 @@ pub(crate) fn launch(
         let result = run(ready, &vitals).await;
         let end = result.map(|Ended { exit, results }| {
             vitals.note_end(&exit);
-            let (stats, denials) = (vitals.stats(), vitals.denials.latest());
+            let (stats, denials) = (vitals.stats(), vitals.denials());
             End { exit, stats, denials, results }
         });
         drop(lease);
