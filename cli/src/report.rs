@@ -73,7 +73,7 @@ impl Progress {
         Self { file: file.to_owned(), terminal: io::stderr().is_terminal(), shown: false }
     }
 
-    /// The compiler has been running for that long.
+    /// The machine code has been waited for that long, whoever compiles it.
     pub(crate) fn compiling(&mut self, elapsed: Duration) {
         let file = self.file.display();
         if self.terminal {
