@@ -18,10 +18,11 @@ use aril::MemoryWall;
 use aril::Record;
 use aril::Refusal;
 
-/// Aril itself failed, or was called in a way that makes no sense.
+/// Aril itself failed, was called in a way that makes no sense, or cannot do what it was called to:
+/// hold a limit, make a grant. So do docker and podman.
 const FAILED: u8 = 125;
 
-/// The program is there and cannot be run, or is denied what was asked for it.
+/// The program is there and cannot be run.
 const NOT_RUNNABLE: u8 = 126;
 
 /// There is no such program.
@@ -54,7 +55,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::NotFound => NOT_FOUND,
-        ErrorKind::NotRunnable | ErrorKind::Denied => NOT_RUNNABLE,
+        ErrorKind::NotRunnable => NOT_RUNNABLE,
         // What a newer library adds is a failure of ours until it has a code of its own.
         _ => FAILED,
     }
