@@ -472,6 +472,16 @@ fn a_program_whose_imports_nobody_provides_runs_where_it_does_not_use_them() {
 }
 
 #[test]
+fn a_component_whose_imports_are_provided_runs_as_ever_where_others_would_trap() {
+    let Some(component) = guest("component-py.wasm") else { return };
+    let bench = Bench::with_shared_cache();
+
+    let outcome = run(&bench, &["--trap-unknown-imports"], &component, &[]);
+
+    outcome.expect_code(0).expect_output("hello from a component\n");
+}
+
+#[test]
 fn a_server_of_http_says_that_it_comes_with_p() {
     let bench = Bench::with_shared_cache();
     let importer = bench.file(
