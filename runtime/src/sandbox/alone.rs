@@ -155,6 +155,7 @@ pub(crate) fn occupy(
         .map_err(unwatched)?;
     ready.prefer_large_pages();
     if amounts.cpus.is_some() {
+        ready.show_fuel()?;
         throttle(&mut ready, &loaded.engine, &vitals).map_err(unwatched)?;
     }
     let runtime =

@@ -85,6 +85,10 @@ impl From<GrantError> for LaunchError {
     }
 }
 
+/// How many units of fuel a guest burns between two times that it gives way: compiled code keeps
+/// its count to itself until then. It takes about as long as a tick.
+const FUEL_STEP: u64 = 1_000_000;
+
 /// A guest that is about to run.
 pub(super) struct Ready {
     store: Store<State>,
@@ -153,6 +157,15 @@ impl Ready {
         &mut self.store
     }
 
+    /// Makes the guest show at times what it has used of its fuel, where there is a limit on that:
+    /// an end that the host orders would know nothing of it.
+    pub(super) fn show_fuel(&mut self) -> Result<(), LaunchError> {
+        if self.fuel.is_none() {
+            return Ok(());
+        }
+        self.store.fuel_async_yield_interval(Some(FUEL_STEP)).map_err(LaunchError::engine)
+    }
+
     /// Asks for large pages for the guest's memory: where it is the only one, and not one of a
     /// pool whose memory is cleared and used again.
     pub(super) fn prefer_large_pages(&mut self) {
@@ -166,9 +179,7 @@ impl Ready {
     /// Fails where the host, and not the guest, is what failed.
     pub(super) async fn run(&mut self, vitals: &Vitals) -> Result<Ended, LaunchError> {
         let result = self.run_inner(vitals).await;
-        if let Some(fuel) = self.fuel {
-            vitals.note_fuel(fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)));
-        }
+        self.note_fuel(vitals);
         match result {
             Ok(results) => Ok(Ended { exit: Exit::Exited(0), results }),
             Err(Failure::Start(error)) => {
@@ -178,6 +189,14 @@ impl Ready {
             Err(Failure::Run(error)) => {
                 Ok(Ended { exit: exit_of(&error, vitals), results: Vec::new() })
             }
+        }
+    }
+
+    /// Notes what the guest has used of its fuel, as far as its own thread can tell: whoever ends
+    /// the process beside a running guest cannot look into its store.
+    pub(super) fn note_fuel(&self, vitals: &Vitals) {
+        if let Some(fuel) = self.fuel {
+            vitals.note_fuel(fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)));
         }
     }
 

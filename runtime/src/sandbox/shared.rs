@@ -93,7 +93,7 @@ pub(crate) fn launch(
     let vitals = Arc::new(Vitals::new(&amounts));
     let (streams, ends, captured) = connect(spec, &vitals)?;
     let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, files))?;
-    interrupt(&mut ready, &vitals);
+    interrupt(&mut ready, &vitals)?;
     let outcome = Arc::new(SetOnce::new());
     let sandbox = Sandbox {
         vitals: Arc::clone(&vitals),
@@ -139,16 +139,20 @@ impl Drop for Told {
 /// Runs the guest, or ends it when its end is due.
 async fn run(mut ready: Ready, vitals: &Arc<Vitals>) -> Result<Ended, LaunchError> {
     let guest = Charged { run: Box::pin(ready.run(vitals)), vitals };
-    tokio::select! {
+    let ended = tokio::select! {
         // A guest that never waits must not keep its end waiting.
         biased;
         exit = vitals.end_is_due() => Ok(Ended { exit, results: Vec::new() }),
         ended = guest => ended,
-    }
+    };
+    // An end that came from outside left the run where it was.
+    ready.note_fuel(vitals);
+    ended
 }
 
 /// Makes the guest give way at each tick, wait for its share, and end when it must.
-fn interrupt(ready: &mut Ready, vitals: &Arc<Vitals>) {
+fn interrupt(ready: &mut Ready, vitals: &Arc<Vitals>) -> Result<(), LaunchError> {
+    ready.show_fuel()?;
     let store = ready.store();
     let vitals = Arc::clone(vitals);
     store.set_epoch_deadline(TICKS);
@@ -156,6 +160,7 @@ fn interrupt(ready: &mut Ready, vitals: &Arc<Vitals>) {
         None => Ok(UpdateDeadline::Yield(TICKS)),
         Some(wait) => Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::time::sleep(wait)))),
     });
+    Ok(())
 }
 
 /// A run whose processor time is charged to its guest.
