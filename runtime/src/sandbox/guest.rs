@@ -13,6 +13,7 @@ use crate::engine::Code;
 use crate::engine::MEMORY_RESERVATION;
 use crate::limits::Amounts;
 use crate::limits::LimitError;
+use crate::platform::machine;
 use crate::platform::process;
 
 use super::end::exit_of;
@@ -307,10 +308,9 @@ fn start_failure(error: &wasmtime::Error, vitals: &Vitals) -> Result<Exit, Launc
         )));
     }
     let text = format!("{error:#}");
-    if text.contains("mmap") || text.contains("mprotect") || text.contains("os error 12") {
-        let ceiling = crate::platform::machine::mappings_max();
-        let ceiling = ceiling.map_or_else(String::new, |max| {
-            format!(" (a process may have {max} mappings: `vm.max_map_count`)")
+    if machine::is_lack_of_memory(&text) {
+        let ceiling = machine::mappings_max().map_or_else(String::new, |max| {
+            format!(" (a process may have {max} mappings: {})", machine::MAPPINGS_BOUND)
         });
         return Err(LaunchError::Exhausted { reason: format!("{text}{ceiling}") });
     }
