@@ -250,6 +250,24 @@ fn the_documents_link_to_what_is_there() {
     assert!(astray.is_empty(), "{astray:#?}");
 }
 
+#[test]
+fn every_file_that_the_specification_names_is_there() {
+    // Names without a folder are those of the place that the section speaks of.
+    const PLACES: &[&str] = &["", "tests/suite", "tests/conformance", "runtime/src"];
+    let text = fs::read_to_string(root().join("SPECIFICATION.md")).unwrap();
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_file = |name: &&str| {
+        let ending = Path::new(name).extension().is_some_and(|end| end == "rs" || end == "toml");
+        ending || ["tests/", "runtime/", "cli/", "docs/"].iter().any(|top| name.starts_with(top))
+    };
+    let named: BTreeSet<&str> = quoted.filter(is_file).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        let there = PLACES.iter().any(|place| root().join(place).join(name).exists());
+        assert!(there, "the specification names `{name}`, which is not there");
+    }
+}
+
 /// An example as it was built beside this test, in the root of the repository.
 fn example(name: &str) -> Command {
     let own = std::env::current_exe().unwrap();
