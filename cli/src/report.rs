@@ -18,10 +18,11 @@ use aril::MemoryWall;
 use aril::Record;
 use aril::Refusal;
 
-/// Aril itself failed, or was called in a way that makes no sense.
+/// Aril itself failed, was called in a way that makes no sense, or cannot do what it was called to:
+/// hold a limit, make a grant. So do docker and podman.
 const FAILED: u8 = 125;
 
-/// The program is there and cannot be run, or is denied what was asked for it.
+/// The program is there and cannot be run.
 const NOT_RUNNABLE: u8 = 126;
 
 /// There is no such program.
@@ -59,7 +60,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::NotFound => NOT_FOUND,
-        ErrorKind::NotRunnable | ErrorKind::Denied => NOT_RUNNABLE,
+        ErrorKind::NotRunnable => NOT_RUNNABLE,
         // What a newer library adds is a failure of ours until it has a code of its own.
         _ => FAILED,
     }
@@ -78,7 +79,7 @@ impl Progress {
         Self { file: file.to_owned(), terminal: io::stderr().is_terminal(), shown: false }
     }
 
-    /// The compiler has been running for that long.
+    /// The machine code has been waited for that long, whoever compiles it.
     pub(crate) fn compiling(&mut self, elapsed: Duration) {
         let file = self.file.display();
         if self.terminal {
@@ -182,28 +183,33 @@ fn explain(record: &Record) {
         Exit::Killed(signal) => say(format_args!("the guest was ended by signal {signal}")),
         Exit::Denied(what) => say(format_args!("the guest was denied at its start: {what}")),
     }
-    if let Some(latest) = telling(record) {
-        say(format_args!("{}", hint(latest)));
+    if let Some(denial) = telling(record) {
+        // A guest that says nothing of it may have ended of something else.
+        let likely = if denial.named { "" } else { "before it ended, " };
+        say(format_args!("{likely}{}", hint(denial)));
         match record.stats.denials - 1 {
             0 => {}
-            1 => say(format_args!("it was denied once before; `--json` tells what")),
-            earlier => {
-                say(format_args!("it was denied {earlier} times before; `--json` lists them"));
-            }
+            1 => say(format_args!("it was denied once more; `--json` tells what")),
+            more => say(format_args!("it was denied {more} times more; `--json` lists them")),
         }
     }
 }
 
-/// How many calls to the host lie at most between a denial and the end that it brought about: what
-/// a language needs to print its error and put its house in order.
-const CALLS_TO_END_MAX: u64 = 40;
+/// How many calls to the host lie at most between a denial and an end that says nothing of it: what
+/// a program needs to print an error and close its streams. A language's start is further away.
+const CALLS_TO_END_MAX: u64 = 12;
 
-/// The denial that ended the run, as far as one can tell. A language tries many paths at its start
-/// and can do without them; one that failed just before the end is another matter.
+/// The denial that ended the run, as far as one can tell: the latest that the guest complained of,
+/// or else one that happened just before the end.
+///
+/// A language tries many paths at its start and can do without them, and it may read all its
+/// sources again to tell where it failed: how long ago a denial was says little.
 fn telling(record: &Record) -> Option<&Denial> {
     let ended_by_itself = matches!(record.exit, Exit::Exited(_) | Exit::Trapped(_));
-    let latest = record.denials.last().filter(|_| ended_by_itself)?;
-    (record.stats.host_calls.saturating_sub(latest.call) <= CALLS_TO_END_MAX).then_some(latest)
+    let mut latest_first = record.denials.iter().rev().filter(|_| ended_by_itself);
+    let since = |denial: &Denial| record.stats.host_calls.saturating_sub(denial.call);
+    let latest = latest_first.clone().next().filter(|d| since(d) <= CALLS_TO_END_MAX);
+    latest_first.find(|denial| denial.named).or(latest)
 }
 
 /// A denial, and the flag that grants what was denied.
@@ -264,6 +270,7 @@ mod tests {
             path: "/no-such-place/x.txt".to_owned(),
             refusal: Refusal::NotGranted,
             call: 1,
+            named: true,
         };
         let text = hint(&denial);
         assert!(text.contains("`/no-such-place/x.txt`"), "{text}");
@@ -273,7 +280,7 @@ mod tests {
     #[test]
     fn a_guest_cannot_write_a_command_into_a_hint() {
         let path = "/$(touch x)/y".to_owned();
-        let text = hint(&Denial { path, refusal: Refusal::NotGranted, call: 1 });
+        let text = hint(&Denial { path, refusal: Refusal::NotGranted, call: 1, named: true });
         assert!(text.contains("-v HOST_DIR:/GUEST_DIR:ro"), "{text}");
     }
 

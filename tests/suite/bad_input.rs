@@ -256,6 +256,18 @@ fn a_grant_that_cannot_be_made_is_one_clear_error() {
     }
 }
 
+#[test]
+fn a_grant_that_is_not_to_be_made_has_the_code_of_one_that_cannot() {
+    let bench = Bench::new();
+    let guest = bench.file("guest.wat", NOTHING);
+
+    for (host, text) in [("./absent", "`./absent`"), (".", "holds the folder for machine code")] {
+        let grant = format!("{host}:/data");
+        let outcome = run(&bench, &["-v".as_ref(), grant.as_ref(), guest.as_os_str()]);
+        outcome.expect_code(125).expect_error(text);
+    }
+}
+
 // --- Limits.
 
 #[test]

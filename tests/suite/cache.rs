@@ -13,10 +13,13 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use aril::Runtime;
 
 use crate::support::Bench;
+use crate::support::Outcome;
+use crate::support::Run;
 use crate::support::Running;
 use crate::support::aril_path;
 use crate::support::signal;
@@ -402,7 +405,7 @@ fn two_hundred_runs_of_one_new_file_compile_it_once() {
                 let found = entries(&bench, "artifacts");
                 let whole = found.iter().filter(|path| !path.to_str().unwrap().contains("draft"));
                 artifacts.extend(whole.filter_map(|path| Some(fs::metadata(path).ok()?.ino())));
-                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(5));
             }
         });
         let runs: Vec<Running> = (0..200).map(|_| bench.run([&guest]).start()).collect();
@@ -457,6 +460,93 @@ fn runs_that_wait(bench: &Bench, count: usize, salt: u32) -> (Vec<Running>, Stri
         compiler.is_some()
     });
     (runs, digest, compiler.unwrap())
+}
+
+// --- What is said while one waits.
+
+#[test]
+fn a_quick_compile_says_nothing() {
+    let bench = Bench::new();
+    bench.file("guest.wat", ends_with(3));
+    bench.file("other.wat", ends_with(4));
+
+    let piped = bench.run(["guest.wat"]).outcome().expect_code(3);
+    let Some(shown) = bench.run_on_a_terminal("other.wat") else { return };
+    let shown = shown.outcome().expect_code(4);
+
+    assert_eq!((piped.stderr, shown.stdout), (String::new(), String::new()));
+}
+
+/// Keeps the compiler of a run from working until the run has said `said`.
+fn held_until_said(bench: &Bench, run: Run, said: impl Fn(&Running)) -> Outcome {
+    let digest = digest_of(&bench.path().join("guest.wat"));
+    let running = run.start();
+    let mut compiler = None;
+    wait_until("a compiler", || {
+        compiler = compilers_of(&digest).into_iter().next();
+        compiler.is_some()
+    });
+    signal(compiler.unwrap(), "STOP");
+    said(&running);
+    signal(compiler.unwrap(), "CONT");
+    running.outcome()
+}
+
+#[test]
+fn a_long_compile_is_said_once_where_nobody_looks_on() {
+    let bench = Bench::new();
+    bench.file("guest.wat", takes_long_to_compile(5));
+
+    let outcome = held_until_said(&bench, bench.run(["guest.wat"]), |running| {
+        running.wait_for_error("compiling");
+        // Three beats later it is not said again.
+        std::thread::sleep(Duration::from_millis(1500));
+    });
+
+    assert_eq!(outcome.expect_code(0).stderr, "aril: compiling `guest.wat`, once\n");
+}
+
+#[test]
+fn a_long_compile_is_counted_on_a_terminal_and_leaves_no_trace_there() {
+    let bench = Bench::new();
+    bench.file("guest.wat", takes_long_to_compile(6));
+
+    let Some(run) = bench.run_on_a_terminal("guest.wat") else { return };
+    let outcome = held_until_said(&bench, run, |running| {
+        running.wait_for_output("\raril: compiling `guest.wat` (0.5 s)");
+        running.wait_for_output("\raril: compiling `guest.wat` (1.0 s)");
+    });
+
+    let outcome = outcome.expect_code(0);
+    // Back to the beginning of the line, and the line emptied.
+    assert!(outcome.stdout.ends_with("s)\r\u{1b}[2K"), "{outcome:#?}");
+    assert!(!outcome.stdout.contains('\n'), "{outcome:#?}");
+}
+
+#[test]
+fn one_who_waits_for_anothers_compiler_says_so_too() {
+    let bench = Bench::new();
+    let guest = bench.file("guest.wat", ends_with(3));
+    assert_eq!(run(&bench, &guest), 3);
+    fs::remove_file(artifact(&bench)).unwrap();
+    // As if another process compiled it.
+    let locks = entries(&bench, "locks");
+    let other = fs::OpenOptions::new().write(true).open(&locks[0]).unwrap();
+    other.lock().unwrap();
+
+    let piped = bench.run(["guest.wat"]).start();
+    let shown = bench.run_on_a_terminal("guest.wat").map(Run::start);
+    piped.wait_for_error("aril: compiling `guest.wat`, once\n");
+    if let Some(shown) = &shown {
+        shown.wait_for_output("\raril: compiling `guest.wat` (0.5 s)");
+    }
+    drop(other);
+
+    piped.outcome().expect_code(3);
+    if let Some(shown) = shown {
+        let shown = shown.outcome().expect_code(3);
+        assert!(shown.stdout.ends_with("\r\u{1b}[2K"), "{shown:#?}");
+    }
 }
 
 #[test]

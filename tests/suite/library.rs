@@ -478,7 +478,8 @@ async fn events_come_in_order_and_also_to_one_who_asks_late() {
     assert_eq!(sandbox.stop(PATIENCE).await.unwrap(), Exit::Exited(0));
 
     let call = sandbox.record().await.unwrap().denials[0].call;
-    let denial = aril::Denial { path: "/a.txt".to_owned(), refusal: Refusal::NotGranted, call };
+    let (path, refusal) = ("/a.txt".to_owned(), Refusal::NotGranted);
+    let denial = aril::Denial { path, refusal, call, named: false };
     let expected = [
         Event::Started,
         Event::Denied(denial.clone()),

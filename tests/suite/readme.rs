@@ -250,6 +250,115 @@ fn the_documents_link_to_what_is_there() {
     assert!(astray.is_empty(), "{astray:#?}");
 }
 
+#[test]
+fn every_file_that_the_specification_names_is_there() {
+    // Names without a folder are those of the place that the section speaks of.
+    const PLACES: &[&str] = &["", "tests/suite", "tests/conformance", "runtime/src"];
+    let text = fs::read_to_string(root().join("SPECIFICATION.md")).unwrap();
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_file = |name: &&str| {
+        let ending = Path::new(name).extension().is_some_and(|end| end == "rs" || end == "toml");
+        ending || ["tests/", "runtime/", "cli/", "docs/"].iter().any(|top| name.starts_with(top))
+    };
+    let named: BTreeSet<&str> = quoted.filter(is_file).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        let there = PLACES.iter().any(|place| root().join(place).join(name).exists());
+        assert!(there, "the specification names `{name}`, which is not there");
+    }
+}
+
+/// `./try` where these programs are installed and no others.
+fn try_with(bench: &Bench, programs: &[(&str, &str)]) -> (String, Option<i32>) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = bench.path().join("bin");
+    fs::create_dir_all(&folder).unwrap();
+    for (name, text) in programs {
+        let program = bench.file(&format!("bin/{name}"), text);
+        fs::set_permissions(program, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let mut command = Command::new("/bin/sh");
+    command.arg(root().join("try")).current_dir(bench.path()).env_clear().env("PATH", folder);
+    said(command.env("ARIL", aril_path()).env("ARIL_CACHE_DIR", bench.cache()))
+}
+
+/// The folder of a script: all that `try` needs beside cargo.
+const DIRNAME: (&str, &str) = ("dirname", "#!/bin/sh\necho \"${1%/*}\"\n");
+
+#[test]
+fn try_runs_a_guest_of_this_repository_where_there_is_no_python() {
+    // As cargo, it builds what was built, and runs the command with what stands behind `--`.
+    let cargo = "#!/bin/sh\necho \"cargo $*\"\n[ \"$1\" = build ] && exit 0\n\
+                 while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$ARIL\" \"$@\"\n";
+
+    let (text, code) = try_with(&Bench::new(), &[DIRNAME, ("cargo", cargo)]);
+
+    assert_eq!(code, Some(0), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    for line in [
+        "cargo build --release -p aril-cli",
+        "$ aril run examples/guests/hello.wat",
+        "Hello from the sandbox.",
+    ] {
+        assert!(lines.contains(&line), "`{line}` is not in {text}");
+    }
+    let manifest = fs::read_to_string(root().join("cli/Cargo.toml")).unwrap();
+    assert!(manifest.contains("name = \"aril-cli\""), "`try` builds another package");
+    // Where it takes Python from, and what it tells to do in the end.
+    assert!(root().join("tests/setup").is_file());
+    assert!(text.contains("cargo install --locked --path cli"), "{text}");
+}
+
+#[test]
+fn try_says_what_is_missing_where_there_is_no_cargo() {
+    let (text, code) = try_with(&Bench::new(), &[DIRNAME]);
+
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("cargo is missing: install Rust with rustup"), "{text}");
+}
+
+#[test]
+fn every_script_that_the_documents_tell_to_run_can_be_run() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    for script in ["try", "tests/run", "tests/setup", "tests/portable", ".ci/run"] {
+        let metadata = fs::metadata(root().join(script)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o111, 0o111, "`{script}`");
+        let text = fs::read_to_string(root().join(script)).unwrap();
+        let shell = text.lines().next().unwrap().rsplit(['/', ' ']).next().unwrap();
+        if matches!(shell, "sh" | "bash") {
+            let (errors, code) = said(Command::new(shell).arg("-n").arg(root().join(script)));
+            assert_eq!(code, Some(0), "`{script}`: {errors}");
+        }
+    }
+}
+
+#[test]
+fn every_crate_that_may_be_there_twice_is_there() {
+    let read = |name: &str| -> toml::Table {
+        toml::from_str(&fs::read_to_string(root().join(name)).unwrap()).unwrap()
+    };
+    let (rules, lock) = (read("deny.toml"), read("Cargo.lock"));
+    let packages = lock["package"].as_array().unwrap();
+
+    let skipped = rules["bans"]["skip"].as_array().unwrap();
+    assert!(!skipped.is_empty());
+    for skip in skipped {
+        let (name, version) = skip["crate"].as_str().unwrap().split_once(':').unwrap();
+        assert!(!skip["reason"].as_str().unwrap().is_empty(), "`{name}` has no reason");
+        let versions: Vec<&str> = packages
+            .iter()
+            .filter(|package| package["name"].as_str() == Some(name))
+            .map(|package| package["version"].as_str().unwrap())
+            .collect();
+        let is_there = versions.iter().any(|other| {
+            other.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        assert!(is_there && versions.len() > 1, "`{name}:{version}` is not one of {versions:?}");
+    }
+}
+
 /// An example as it was built beside this test, in the root of the repository.
 fn example(name: &str) -> Command {
     let own = std::env::current_exe().unwrap();

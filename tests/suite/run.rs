@@ -472,6 +472,16 @@ fn a_program_whose_imports_nobody_provides_runs_where_it_does_not_use_them() {
 }
 
 #[test]
+fn a_component_whose_imports_are_provided_runs_as_ever_where_others_would_trap() {
+    let Some(component) = guest("component-py.wasm") else { return };
+    let bench = Bench::with_shared_cache();
+
+    let outcome = run(&bench, &["--trap-unknown-imports"], &component, &[]);
+
+    outcome.expect_code(0).expect_output("hello from a component\n");
+}
+
+#[test]
 fn a_server_of_http_says_that_it_comes_with_p() {
     let bench = Bench::with_shared_cache();
     let importer = bench.file(
@@ -510,9 +520,68 @@ fn a_denial_names_the_path_and_the_flag_in_c_rust_and_python() {
         let Some(guest) = guest(name) else { continue };
         let outcome = run(&bench, &[], &guest, args).expect_code(1);
         outcome
-            .expect_error("the guest was denied `/etc/hostname`")
+            .expect_error("aril: the guest was denied `/etc/hostname`")
             .expect_error("grant one with `-v HOST_DIR:/etc:ro`");
     }
+}
+
+/// A folder `app` of a program in Python that is denied a path deep inside of a module, and of one
+/// that fails for a reason of its own.
+fn bench_with_programs() -> Bench {
+    let bench = Bench::with_shared_cache();
+    let helper = "def one(p): return two(p)\ndef two(p): return three(p)\n\
+                  def three(p): return four(p)\ndef four(p):\n    return open(p).read()\n";
+    bench.file("app/helper.py", helper);
+    bench.file("app/main.py", "import helper\nprint(helper.one('/etc/hostname'))\n");
+    bench.file("app/broken.py", "import helper\nhelper.one(helper.gone)\n");
+    bench
+}
+
+#[test]
+fn a_denial_is_told_however_much_a_program_reads_to_tell_where_it_failed() {
+    let Some(python) = guest("cpython.wasm") else { return };
+    let bench = bench_with_programs();
+
+    for grant in ["./app:/app:ro", "./app:/app"] {
+        let outcome = run(&bench, &["-v", grant], &python, &["/app/main.py"]).expect_code(1);
+        let outcome = outcome.expect_error("line 5, in four");
+        outcome.expect_error("aril: the guest was denied `/etc/hostname`: no directory is granted");
+    }
+}
+
+#[test]
+fn a_program_that_fails_for_another_reason_is_told_nothing_of_what_its_start_was_denied() {
+    let Some(python) = guest("cpython.wasm") else { return };
+    let bench = bench_with_programs();
+    let record = bench.path().join("record.json");
+    let flags = ["-v", "./app:/app:ro", "--json", record.to_str().unwrap()];
+
+    for args in [&["-c", "1 / 0"][..], &["/app/broken.py"]] {
+        let outcome = run(&bench, &flags, &python, args).expect_code(1).expect_error("Error: ");
+        assert!(!outcome.stderr.contains("aril: "), "{outcome:#?}");
+        let record: Value = serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
+        assert!(0 < record["stats"]["denials"].as_u64().unwrap(), "its start was denied nothing");
+    }
+}
+
+#[test]
+fn a_program_that_says_nothing_is_told_what_it_was_denied_before_its_end() {
+    let bench = Bench::with_shared_cache();
+    let guest = bench.file(
+        "guest.wat",
+        r#"(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (memory (export "memory") 1) (data (i32.const 100) "a.txt")
+  (func (export "_start")
+    (if (call $open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const 5)
+      (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 0))
+      (then unreachable))))"#,
+    );
+
+    let outcome = run(&bench, &[], &guest, &[]).expect_code(134);
+
+    outcome.expect_error("aril: before it ended, the guest was denied `/a.txt`");
 }
 
 #[test]

@@ -104,6 +104,24 @@ impl Bench {
         Run { command, input: Stdin::Closed }
     }
 
+    /// `aril run ARGS...` on a terminal, which shows both of its outputs; nothing, said aloud,
+    /// where no program makes terminals.
+    pub(crate) fn run_on_a_terminal(&self, args: &str) -> Option<Run> {
+        let Run { mut command, input } = self.aril::<&str>([]);
+        let line = format!("'{}' run {args}", command.get_program().to_str().unwrap());
+        let mut terminal = Command::new("script");
+        terminal.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(self.path()).env_clear();
+        let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        terminal.envs(variables);
+        command = terminal;
+        let made = Command::new("script").arg("--version").stdout(Stdio::null()).status();
+        if made.is_ok_and(|status| status.success()) {
+            return Some(Run { command, input });
+        }
+        skip("`script`, which makes terminals");
+        None
+    }
+
     /// `aril run ARGS...`.
     pub(crate) fn run<I: Into<OsString>>(&self, args: impl IntoIterator<Item = I>) -> Run {
         let args = std::iter::once("run".into()).chain(args.into_iter().map(Into::into));
@@ -219,6 +237,12 @@ impl Running {
     #[track_caller]
     pub(crate) fn wait_for_output(&self, text: &str) {
         wait_until(text, || self.stdout.so_far().contains(text));
+    }
+
+    /// Waits until it has said `text` on standard error.
+    #[track_caller]
+    pub(crate) fn wait_for_error(&self, text: &str) {
+        wait_until(text, || self.stderr.so_far().contains(text));
     }
 
     /// Sends it a signal, such as `INT`.

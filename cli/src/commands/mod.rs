@@ -27,7 +27,7 @@ use crate::report;
 #[command(name = "aril", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: the guest's own; 124 a limit on time or fuel; 125 aril itself \
-failed; 126 not runnable, or denied at start; 127 no such file; 134 trap; 137 out of memory; \
+failed, or cannot grant or hold what was asked; 126 not runnable, or denied at start; 127 no such file; 134 trap; 137 out of memory; \
 143 stopped; 153 too much output; 128+n ended by signal n."
 )]
 struct Cli {

@@ -39,6 +39,9 @@ pub struct Denial {
     /// Which of its calls to the host that was, from 1 on. One shortly before the last is likely
     /// what ended the guest.
     pub call: u64,
+    /// Whether the guest named the path at the end of what it wrote: what programs end of, they
+    /// complain of. Known once it has ended.
+    pub named: bool,
 }
 
 /// How many denials are kept: the latest ones tell why a run failed.
@@ -50,7 +53,7 @@ const PATH_SIZE_MAX: usize = 1024;
 impl Denial {
     /// What a guest was refused. Of an endless path, the beginning is kept.
     pub(crate) fn new(path: &str, refusal: Refusal) -> Self {
-        Self { path: Self::shown(path).to_owned(), refusal, call: 0 }
+        Self { path: Self::shown(path).to_owned(), refusal, call: 0, named: false }
     }
 
     /// As much of a guest's path as is kept: it may be as long as the guest has memory.
@@ -59,6 +62,22 @@ impl Denial {
         let end = (0..=end).rev().find(|i| path.is_char_boundary(*i)).unwrap_or(0);
         &path[..end]
     }
+}
+
+/// Whether one of the words is `path`, or the end of it that a guest with a working directory, or
+/// whose grant is its root, would say.
+fn is_named(words: &[u8], path: &str) -> bool {
+    let apart = |byte: &u8| {
+        byte.is_ascii_whitespace() || byte.is_ascii_control() || b"'\"`:,;()[]<>=".contains(byte)
+    };
+    words.split(apart).any(|word| {
+        // The end of a sentence.
+        let word = word.strip_suffix(b".").unwrap_or(word);
+        // A plain word may be about anything.
+        let is_path = word.contains(&b'/') || word.contains(&b'.');
+        let rest = path.as_bytes().strip_suffix(word).filter(|_| is_path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/"))
+    })
 }
 
 /// The latest denials of one guest, and how many there were.
@@ -85,10 +104,14 @@ impl Denials {
         kept.latest.push_back(denial);
     }
 
-    /// The latest denials, oldest first.
-    pub(crate) fn latest(&self) -> Vec<Denial> {
+    /// The latest denials, oldest first, of a guest that ended with these words.
+    pub(crate) fn latest(&self, last_words: &[u8]) -> Vec<Denial> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.latest.iter().cloned().collect()
+        let judged = |denial: &Denial| Denial {
+            named: is_named(last_words, &denial.path),
+            ..denial.clone()
+        };
+        kept.latest.iter().map(judged).collect()
     }
 
     /// How many there were.
@@ -108,9 +131,33 @@ mod tests {
             denials.note(Denial::new(&format!("/{i}"), Refusal::NotGranted));
         }
         denials.note(Denial::new("/10", Refusal::NotGranted));
-        let latest = denials.latest();
+        let latest = denials.latest(b"");
         assert_eq!((denials.count(), latest.len()), (21, KEPT_MAX));
         assert_eq!(latest.last().map(|denial| denial.path.as_str()), Some("/10"));
+    }
+
+    #[test]
+    fn a_denial_is_named_where_the_guest_ended_with_its_path() {
+        let named = |words: &str, path: &str| is_named(words.as_bytes(), path);
+        for (words, path) in [
+            ("FileNotFoundError: [Errno 44] No such file: '/etc/hostname'\n", "/etc/hostname"),
+            ("/etc/hostname: No such file or directory", "/etc/hostname"),
+            ("cannot read /etc/hostname.", "/etc/hostname"),
+            ("open(\"notes.txt\") failed", "/data/notes.txt"),
+            ("no access to ../secret.txt", "/data/../secret.txt"),
+        ] {
+            assert!(named(words, path), "{words}");
+        }
+        for (words, path) in [
+            ("", "/etc/hostname"),
+            ("no such hostname", "/etc/hostname"),
+            ("File \"/lib/os.py\", line 3", "/other/lib/os.py"),
+            ("/etc/hostname.old is gone", "/etc/hostname"),
+            ("/etc: gone", "/etc/hostname"),
+            ("the end.", "/etc/hostname"),
+        ] {
+            assert!(!named(words, path), "{words}");
+        }
     }
 
     #[test]

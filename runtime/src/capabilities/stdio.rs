@@ -160,7 +160,7 @@ impl OutEnd {
             Place::Host { error } => stdio::write_output(*error, fits).map_err(WriteError::Host)?,
             Place::Stream { .. } => unreachable!("callers ask `is_direct` first"),
         }
-        self.flow.note_written(allowed);
+        self.flow.note_written(fits);
         if allowed < bytes.len() { Err(WriteError::Overflow) } else { Ok(()) }
     }
 }
@@ -259,8 +259,8 @@ impl p2::OutputStream for CountedStream {
         let wanted = bytes.len();
         let allowed = self.flow.allow(wanted);
         bytes.truncate(allowed);
-        self.inner.write(bytes)?;
-        self.flow.note_written(allowed);
+        self.inner.write(bytes.clone())?;
+        self.flow.note_written(&bytes);
         if allowed < wanted { Err(overflow()) } else { Ok(()) }
     }
 
@@ -297,7 +297,7 @@ impl AsyncWrite for CountedWriter {
             return Poll::Ready(Err(io::Error::other(Overflow)));
         }
         let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &bytes[..allowed]))?;
-        self.flow.note_written(count);
+        self.flow.note_written(&bytes[..count]);
         Poll::Ready(Ok(count))
     }
 

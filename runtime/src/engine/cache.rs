@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::content::Folder;
@@ -97,12 +99,19 @@ impl Cache {
         Some(Verified { file, path, form: known.form })
     }
 
-    /// Waits for the turn to compile this wasm for this kind.
-    pub(crate) fn turn(&self, digest: &Digest, kind: Kind) -> Result<Turn, CacheError> {
+    /// Waits for the turn to compile this wasm for this kind. `waiting` is called every `beat`.
+    pub(crate) fn turn(
+        &self,
+        digest: &Digest,
+        kind: Kind,
+        beat: Duration,
+        waiting: &mut dyn FnMut(),
+    ) -> Result<Turn, CacheError> {
         let path = self.locks.path_of(&format!("{}-{}", digest.hex(), kind.word()));
-        let lock = files::open_lock(&path)
-            .and_then(|file| files::lock(&file).map(|()| file))
-            .map_err(|source| CacheError::Lock { path, source })?;
+        let taken = files::open_lock(&path).and_then(|file| {
+            if files::try_lock(&file)? { Ok(file) } else { wait_for(file, beat, waiting) }
+        });
+        let lock = taken.map_err(|source| CacheError::Lock { path, source })?;
         Ok(Turn { _lock: lock })
     }
 
@@ -147,6 +156,32 @@ impl Cache {
     }
 }
 
+/// Takes a lock that somebody else holds, and calls `waiting` every `beat` until then.
+fn wait_for(file: File, beat: Duration, waiting: &mut dyn FnMut()) -> io::Result<File> {
+    let (send, turns) = mpsc::channel();
+    // The system hands the lock over the moment that it is free, to a thread that does nothing but
+    // wait: looking again and again would be late, and two hundred who wait would keep it busy.
+    std::thread::Builder::new().name("turn".to_owned()).stack_size(WAITER_STACK).spawn(
+        move || {
+            let taken = files::lock(&file).map(|()| file);
+            // Where nobody wants it any more, the lock goes with its handle.
+            let _unwanted = send.send(taken);
+        },
+    )?;
+    loop {
+        match turns.recv_timeout(beat) {
+            Ok(taken) => return taken,
+            Err(mpsc::RecvTimeoutError::Timeout) => waiting(),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("the thread that waited for it is gone"));
+            }
+        }
+    }
+}
+
+/// The stack of a thread that waits for a lock: it makes one call.
+const WAITER_STACK: usize = 64 << 10;
+
 /// Machine code that is being written.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -159,6 +194,50 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.path.as_os_str().is_empty() {
             let _absent = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// The longest that a turn may lie idle between two who want it.
+    const HANDOVER_MAX: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn one_who_waits_for_a_turn_is_told_so_and_has_it_the_moment_that_it_is_free() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = Cache::open(&dir.path().join("cache")).expect("a cache");
+        let digest = Digest::of(b"wasm");
+        let kind = Kind::default();
+        let beat = Duration::from_millis(5);
+        // A busy machine only ever adds time: the promise is held where one try holds it.
+        let mut took = Vec::new();
+        while !took.iter().any(|took| *took <= HANDOVER_MAX) {
+            assert!(took.len() < 5, "a turn that was free lay idle for {took:?}");
+            let mut unheard = || panic!("nobody else has it");
+            let turn = cache.turn(&digest, kind, beat, &mut unheard).expect("the first turn");
+            let (send, told) = mpsc::channel();
+            let (freed, taken) = std::thread::scope(|scope| {
+                let waiter = scope.spawn(|| {
+                    let mut beats = 0;
+                    let mut waiting = || {
+                        beats += 1;
+                        send.send(beats).expect("it is waited for");
+                    };
+                    let turn = cache.turn(&digest, kind, beat, &mut waiting);
+                    let taken = Instant::now();
+                    turn.map(|_| taken).expect("the second turn")
+                });
+                while told.recv().expect("one who waits is told") < 3 {}
+                let freed = Instant::now();
+                drop(turn);
+                (freed, waiter.join().expect("it has its turn"))
+            });
+            took.push(taken.saturating_duration_since(freed));
         }
     }
 }

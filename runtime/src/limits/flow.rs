@@ -1,5 +1,7 @@
 //! What flows in and out of a guest through its standard streams.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
@@ -11,6 +13,9 @@ use futures_util::task::AtomicWaker;
 
 use crate::units::Bytes;
 
+/// How much of what a guest wrote last is kept, in bytes: an error and what it is about.
+const LAST_WORDS_SIZE: usize = 4 << 10;
+
 /// Counts of what a guest read and wrote, and how much it may write.
 #[derive(Debug)]
 pub(crate) struct Flow {
@@ -20,6 +25,9 @@ pub(crate) struct Flow {
     overflowed: AtomicBool,
     input_stopped: AtomicBool,
     reader: AtomicWaker,
+    /// Whether what is written is kept: a guest that was never refused anything costs no copy.
+    listening: AtomicBool,
+    last_words: Mutex<Vec<u8>>,
 }
 
 /// The guest wrote more than it may. Its end, when it reaches whoever runs it.
@@ -36,6 +44,8 @@ impl Flow {
             overflowed: AtomicBool::new(false),
             input_stopped: AtomicBool::new(false),
             reader: AtomicWaker::new(),
+            listening: AtomicBool::new(false),
+            last_words: Mutex::default(),
         }
     }
 
@@ -60,8 +70,24 @@ impl Flow {
     }
 
     /// Counts what was written.
-    pub(crate) fn note_written(&self, count: usize) {
-        self.written.fetch_add(count as u64, Relaxed);
+    pub(crate) fn note_written(&self, bytes: &[u8]) {
+        self.written.fetch_add(bytes.len() as u64, Relaxed);
+        if self.listening.load(Relaxed) {
+            let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+            words.extend_from_slice(&bytes[bytes.len().saturating_sub(LAST_WORDS_SIZE)..]);
+            let beyond = words.len().saturating_sub(LAST_WORDS_SIZE);
+            words.drain(..beyond);
+        }
+    }
+
+    /// From now on, the end of what the guest writes is kept.
+    pub(crate) fn listen(&self) {
+        self.listening.store(true, Relaxed);
+    }
+
+    /// What the guest wrote last, on both of its outputs, since somebody began to listen.
+    pub(crate) fn last_words(&self) -> Vec<u8> {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn overflowed(&self) -> bool {
@@ -97,10 +123,27 @@ mod tests {
     fn what_fits_is_allowed_and_the_rest_is_an_overflow() {
         let flow = Flow::new(Some(Bytes::new(10)));
         assert_eq!(flow.allow(6), 6);
-        flow.note_written(6);
+        flow.note_written(b"sixbyt");
         assert!(!flow.overflowed());
         assert_eq!(flow.allow(6), 4);
         assert!(flow.overflowed());
         assert_eq!(flow.bytes_out(), 6);
+    }
+
+    #[test]
+    fn the_end_of_what_was_written_is_kept_once_somebody_listens() {
+        let flow = Flow::new(None);
+        flow.note_written(b"unheard");
+        flow.listen();
+        flow.note_written(b"heard, ");
+        flow.note_written(b"and heard");
+        assert_eq!(flow.last_words(), b"heard, and heard");
+
+        flow.note_written(&[b'x'; 3 * LAST_WORDS_SIZE]);
+        flow.note_written(b"last");
+
+        let words = flow.last_words();
+        assert_eq!(words.len(), LAST_WORDS_SIZE);
+        assert!(words.ends_with(b"xlast"));
     }
 }

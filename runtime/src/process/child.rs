@@ -45,7 +45,7 @@ fn hint(signal: i32) -> &'static str {
 }
 
 /// Runs `program` in the role of `call`, with `input` and `output` as its standard streams, and
-/// returns what it reports. `waiting` is told every `beat` for how long it has been running.
+/// returns what it reports. `waiting` is called every `beat` until then.
 pub(crate) fn run(
     program: &Path,
     call: &Call,
@@ -53,7 +53,7 @@ pub(crate) fn run(
     output: File,
     limit: Duration,
     beat: Duration,
-    mut waiting: impl FnMut(Duration),
+    mut waiting: impl FnMut(),
 ) -> Result<Vec<u8>, ChildError> {
     let started = Instant::now();
     let mut child = Command::new(program)
@@ -69,7 +69,7 @@ pub(crate) fn run(
         match reports.recv_timeout(beat) {
             Ok(report) => break report,
             Err(mpsc::RecvTimeoutError::Timeout) if started.elapsed() < limit => {
-                waiting(started.elapsed());
+                waiting();
             }
             Err(_) => {
                 // It may have ended at this very moment, which is as good.

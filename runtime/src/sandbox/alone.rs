@@ -101,7 +101,7 @@ impl Finish {
                     exit,
                     stats: vitals.stats(),
                     holds: holds.unwrap_or_default(),
-                    denials: vitals.denials.latest(),
+                    denials: vitals.denials(),
                     results,
                 };
                 report(Ok(&record))
@@ -185,6 +185,7 @@ pub(crate) fn occupy(
         .spawn(move || watchdog.watch(&asks))
         .map_err(unwatched)?;
     if spec.limits.throttles_a_thread() {
+        ready.show_fuel()?;
         throttle(&mut ready, &loaded.engine, &vitals).map_err(unwatched)?;
     }
     let runtime =

@@ -12,6 +12,7 @@ use crate::capabilities::context;
 use crate::engine::Code;
 use crate::limits::Amounts;
 use crate::limits::LimitError;
+use crate::platform::machine;
 
 use super::end::exit_of;
 use super::end::printable;
@@ -84,6 +85,10 @@ impl From<GrantError> for LaunchError {
     }
 }
 
+/// How many units of fuel a guest burns between two times that it gives way: compiled code keeps
+/// its count to itself until then. It takes about as long as a tick.
+const FUEL_STEP: u64 = 1_000_000;
+
 /// A guest that is about to run.
 pub(super) struct Ready {
     store: Store<State>,
@@ -152,6 +157,15 @@ impl Ready {
         &mut self.store
     }
 
+    /// Makes the guest show at times what it has used of its fuel, where there is a limit on that:
+    /// an end that the host orders would know nothing of it.
+    pub(super) fn show_fuel(&mut self) -> Result<(), LaunchError> {
+        if self.fuel.is_none() {
+            return Ok(());
+        }
+        self.store.fuel_async_yield_interval(Some(FUEL_STEP)).map_err(LaunchError::engine)
+    }
+
     /// Runs the guest to its end.
     ///
     /// # Errors
@@ -162,9 +176,7 @@ impl Ready {
             return Ok(Ended { exit, results: Vec::new() });
         }
         let result = self.run_inner(vitals).await;
-        if let Some(fuel) = self.fuel {
-            vitals.note_fuel(fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)));
-        }
+        self.note_fuel(vitals);
         match result {
             Ok(results) => Ok(Ended { exit: Exit::Exited(0), results }),
             Err(Failure::Start(error)) => {
@@ -174,6 +186,14 @@ impl Ready {
             Err(Failure::Run(error)) => {
                 Ok(Ended { exit: exit_of(&error, vitals), results: Vec::new() })
             }
+        }
+    }
+
+    /// Notes what the guest has used of its fuel, as far as its own thread can tell: whoever ends
+    /// the process beside a running guest cannot look into its store.
+    pub(super) fn note_fuel(&self, vitals: &Vitals) {
+        if let Some(fuel) = self.fuel {
+            vitals.note_fuel(fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)));
         }
     }
 
@@ -285,10 +305,9 @@ fn start_failure(error: &wasmtime::Error, vitals: &Vitals) -> Result<Exit, Launc
         return Ok(exit);
     }
     let text = format!("{error:#}");
-    if text.contains("mmap") || text.contains("mprotect") || text.contains("os error 12") {
-        let ceiling = crate::platform::machine::mappings_max();
-        let ceiling = ceiling.map_or_else(String::new, |max| {
-            format!(" (a process may have {max} mappings: `vm.max_map_count`)")
+    if machine::is_lack_of_memory(&text) {
+        let ceiling = machine::mappings_max().map_or_else(String::new, |max| {
+            format!(" (a process may have {max} mappings: {})", machine::MAPPINGS_BOUND)
         });
         return Err(LaunchError::Exhausted { reason: format!("{text}{ceiling}") });
     }

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU64;
 
 use wasmtime::Engine;
 use wasmtime::ExternType;
-use wasmtime::UnknownImportError;
 use wasmtime::component;
 use wasmtime::component::Resource;
 use wasmtime::component::ResourceType;
@@ -29,6 +28,8 @@ use crate::engine::Known;
 use super::end::printable;
 use super::guest::LaunchError;
 use super::interrupt;
+use super::missing;
+use super::missing::Imports;
 use super::state::Answer;
 use super::state::State;
 
@@ -105,47 +106,25 @@ impl Loaded {
                 if trap_unknown {
                     linker.define_unknown_imports_as_traps(module).map_err(LaunchError::engine)?;
                 }
-                linker.instantiate_pre(module).map(Linked::Module).map_err(|error| missing(&error))
+                linker
+                    .instantiate_pre(module)
+                    .map(Linked::Module)
+                    .map_err(|error| missing::in_module(&error))
             }
             Code::Component(component) => {
                 let mut linker = component::Linker::new(&self.engine);
-                link_component(&mut linker, self.is_concurrent()).map_err(LaunchError::engine)?;
+                let concurrent = self.is_concurrent();
+                link_component(&mut linker, concurrent).map_err(LaunchError::engine)?;
+                let imports = Imports { engine: &self.engine, component, concurrent };
                 if trap_unknown {
-                    linker
-                        .define_unknown_imports_as_traps(component)
-                        .map_err(LaunchError::engine)?;
+                    imports.stand_in(&mut linker).map_err(LaunchError::engine)?;
                 }
                 linker
                     .instantiate_pre(component)
                     .map(Linked::Component)
-                    .map_err(|error| self.missing_interface(component, &error))
+                    .map_err(|error| imports.missing(trap_unknown, &error))
             }
         }
-    }
-
-    /// What a component imports and nobody provides.
-    fn missing_interface(
-        &self,
-        component: &component::Component,
-        error: &wasmtime::Error,
-    ) -> LaunchError {
-        let types = component.component_type();
-        let names = types.imports(&self.engine).map(|(name, _)| name);
-        let unknown = names.filter(|name| !is_provided(name)).take(5).map(printable);
-        let unknown: Vec<String> = unknown.collect();
-        let reason = if unknown.iter().any(|name| name.starts_with("wasi:http/")) {
-            "it imports `wasi:http`, which comes with `-p`: serving and sending HTTP is not built \
-             yet"
-            .to_owned()
-        } else if unknown.is_empty() {
-            printable(&format!("{error:#}"))
-        } else {
-            format!(
-                "it imports `{}`, which nobody provides; `--trap-unknown-imports` lets it start",
-                unknown.join("`, `")
-            )
-        };
-        LaunchError::NotRunnable { reason }
     }
 
     /// The functions that the guest exports, as they can be shown in a sentence.
@@ -197,27 +176,6 @@ impl Loaded {
         };
         Err(LaunchError::NotRunnable { reason })
     }
-}
-
-fn missing(error: &wasmtime::Error) -> LaunchError {
-    let reason = match error.downcast_ref::<UnknownImportError>() {
-        Some(unknown) => format!(
-            "it imports `{}` from `{}`, which nobody provides; `--trap-unknown-imports` lets it \
-             start",
-            printable(unknown.name()),
-            printable(unknown.module())
-        ),
-        None => printable(&format!("{error:#}")),
-    };
-    LaunchError::NotRunnable { reason }
-}
-
-/// Whether this is the name of an interface that we provide.
-fn is_provided(name: &str) -> bool {
-    let packages = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
-    name.strip_prefix("wasi:")
-        .and_then(|rest| rest.split_once('/'))
-        .is_some_and(|(package, _)| packages.contains(&package))
 }
 
 type Opened2 = (Result<Resource<Descriptor>, fs2::ErrorCode>,);

@@ -8,6 +8,7 @@ mod guest;
 mod interrupt;
 mod invoke;
 mod linking;
+mod missing;
 mod preview1;
 mod record;
 mod shared;

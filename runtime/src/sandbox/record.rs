@@ -118,6 +118,7 @@ struct WireDenial<'a> {
     path: &'a str,
     refusal: &'static str,
     call: u64,
+    named: bool,
 }
 
 impl<'a> From<&'a Record> for Wire<'a> {
@@ -185,6 +186,7 @@ impl<'a> From<&'a Record> for Wire<'a> {
                     path: &denial.path,
                     refusal: denial.refusal.word(),
                     call: denial.call,
+                    named: denial.named,
                 })
                 .collect(),
             results,

@@ -109,7 +109,7 @@ pub(crate) fn launch(
     let (streams, ends, captured) = connect(spec, &vitals)?;
     let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, files))?;
     let input = ends.inherited.clone();
-    interrupt(&mut ready, &vitals);
+    interrupt(&mut ready, &vitals)?;
     let outcome = Arc::new(SetOnce::new());
     let sandbox = Sandbox {
         vitals: Arc::clone(&vitals),
@@ -125,7 +125,7 @@ pub(crate) fn launch(
         let result = run(ready, &vitals).await;
         let end = result.map(|Ended { exit, results }| {
             vitals.note_end(&exit);
-            let (stats, denials) = (vitals.stats(), vitals.denials.latest());
+            let (stats, denials) = (vitals.stats(), vitals.denials());
             End { exit, stats, denials, results }
         });
         drop((lease, input));
@@ -159,16 +159,20 @@ impl Drop for Told {
 /// Runs the guest, or ends it when its end is due.
 async fn run(mut ready: Ready, vitals: &Arc<Vitals>) -> Result<Ended, LaunchError> {
     let guest = Charged { run: Box::pin(ready.run(vitals)), vitals };
-    tokio::select! {
+    let ended = tokio::select! {
         // A guest that never waits must not keep its end waiting.
         biased;
         exit = vitals.end_is_due() => Ok(Ended { exit, results: Vec::new() }),
         ended = guest => ended,
-    }
+    };
+    // An end that came from outside left the run where it was.
+    ready.note_fuel(vitals);
+    ended
 }
 
 /// Makes the guest give way at each tick, wait for its share, and end when it must.
-fn interrupt(ready: &mut Ready, vitals: &Arc<Vitals>) {
+fn interrupt(ready: &mut Ready, vitals: &Arc<Vitals>) -> Result<(), LaunchError> {
+    ready.show_fuel()?;
     let store = ready.store();
     let vitals = Arc::clone(vitals);
     store.set_epoch_deadline(TICKS);
@@ -178,6 +182,7 @@ fn interrupt(ready: &mut Ready, vitals: &Arc<Vitals>) {
         let turn = Box::pin(async move { vitals.wait_for_turn().await.unwrap_or(()) });
         Ok(UpdateDeadline::YieldCustom(TICKS, turn))
     });
+    Ok(())
 }
 
 /// A run whose processor time is charged to its guest.

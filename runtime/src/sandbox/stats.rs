@@ -22,7 +22,8 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes written to standard output and standard error.
     pub bytes_out: u64,
-    /// Units of work, where a fuel limit is set, up to the last time that the guest ended.
+    /// Units of work, where a fuel limit is set, once the guest has ended. Where the end came from
+    /// outside, up to a million less than it was; nothing where the process ended with it.
     pub fuel: Option<u64>,
     /// Calls of the guest to the host.
     pub host_calls: u64,

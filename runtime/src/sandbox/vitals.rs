@@ -37,7 +37,7 @@ pub(super) struct Ordered(pub(super) Exit);
 pub(crate) struct Vitals {
     pub(super) meter: Arc<Meter>,
     pub(super) flow: Arc<Flow>,
-    pub(super) denials: Denials,
+    denials: Denials,
     pub(super) events: Log,
     launched: Instant,
     first_instruction: AtomicU64,
@@ -134,6 +134,8 @@ impl Vitals {
         denial.call = self.host_calls.load(Relaxed);
         self.events.note(Event::Denied(denial.clone()));
         self.denials.note(denial);
+        // What it writes from here on may be about it.
+        self.flow.listen();
     }
 
     pub(super) fn note_end(&self, exit: &Exit) {
@@ -251,6 +253,11 @@ impl Vitals {
     }
 
     // --- What those who watch see.
+
+    /// The latest of what was refused, oldest first.
+    pub(super) fn denials(&self) -> Vec<Denial> {
+        self.denials.latest(&self.flow.last_words())
+    }
 
     pub(super) fn stats(&self) -> Stats {
         let known = |n: u64| (n != NEVER).then_some(n);

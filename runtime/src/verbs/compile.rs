@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Seek as _;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::digest::Digest;
 use crate::engine::Job;
@@ -38,7 +39,7 @@ impl NotCompiled {
 
 impl Runtime {
     /// The artifact of the wasm in `file`, compiled if there is none. `waiting` is told every half
-    /// second for how long the compiler has been running.
+    /// second for how long it has been waited for, here or in another process that compiles it.
     pub(super) fn compiled(
         &self,
         file: &File,
@@ -55,14 +56,18 @@ impl Runtime {
             return Ok(found);
         }
         let unavailable = |error| NotCompiled::new(ErrorKind::Unavailable, error);
-        let _turn = cache.turn(digest, kind).map_err(|error| unavailable(Cause::from(error)))?;
+        let started = Instant::now();
+        let mut waiting = || waiting(started.elapsed());
+        let _turn = cache
+            .turn(digest, kind, BEAT, &mut waiting)
+            .map_err(|error| unavailable(Cause::from(error)))?;
         // Somebody else may have compiled it while we waited for our turn.
         if let Some(found) = find() {
             return Ok(found);
         }
         let draft = cache.draft().map_err(|error| unavailable(error.into()))?;
         let output = draft.file.try_clone().map_err(|error| unavailable(error.into()))?;
-        let known = self.run_compiler(file, output, digest, kind, waiting)?;
+        let known = self.run_compiler(file, output, digest, kind, &mut waiting)?;
         cache.keep(draft, &known, kind).map_err(|error| unavailable(error.into()))?;
         find().ok_or_else(|| {
             NotCompiled::new(ErrorKind::Internal, "the artifact that was just made is not there")
@@ -75,7 +80,7 @@ impl Runtime {
         output: File,
         digest: &Digest,
         kind: Kind,
-        waiting: &mut dyn FnMut(Duration),
+        waiting: &mut dyn FnMut(),
     ) -> Result<Known, NotCompiled> {
         let internal = |error: std::io::Error| NotCompiled::new(ErrorKind::Internal, error);
         let settings = &self.inner.settings;

@@ -58,8 +58,9 @@ impl Runtime {
             Some(max) => Finding::good(
                 "sandboxes in one process",
                 format!(
-                    "about {} (vm.max_map_count is {max}; each takes {MAPPINGS_EACH})",
-                    max.saturating_sub(MAPPINGS_SPARE) / MAPPINGS_EACH
+                    "about {} ({} is {max}; each takes {MAPPINGS_EACH})",
+                    max.saturating_sub(MAPPINGS_SPARE) / MAPPINGS_EACH,
+                    machine::MAPPINGS_BOUND
                 ),
             ),
             None => Finding::good("sandboxes in one process", "no known ceiling".to_owned()),

@@ -114,7 +114,7 @@ impl Runtime {
     }
 
     /// The same for a guest that will have a process to itself, on the calling thread. `waiting`
-    /// is told every half second for how long the compiler has been running.
+    /// is told every half second for how long the machine code has been waited for.
     ///
     /// # Errors
     ///

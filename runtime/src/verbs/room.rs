@@ -55,8 +55,10 @@ impl Room {
         }
         Err(LaunchError::Exhausted {
             reason: format!(
-                "this process has {mappings} of the {max} mappings that `vm.max_map_count` \
-                 allows, with {alive} sandboxes alive; raise it with `sysctl vm.max_map_count`"
+                "this process has {mappings} of the {max} mappings that {} allows, with {alive} \
+                 sandboxes alive; {}",
+                machine::MAPPINGS_BOUND,
+                machine::MAPPINGS_ADVICE
             ),
         })
     }
@@ -77,7 +79,8 @@ mod tests {
         // What a system cannot count is not refused.
         assert_eq!(refused.is_err(), 0 < used);
         if let Err(error) = refused {
-            assert!(error.to_string().contains("vm.max_map_count"), "{error}");
+            assert!(error.to_string().contains(machine::MAPPINGS_BOUND), "{error}");
+            assert!(error.to_string().contains(machine::MAPPINGS_ADVICE), "{error}");
         }
     }
 }

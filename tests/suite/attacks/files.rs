@@ -699,7 +699,7 @@ fn a_directory_that_machine_code_is_kept_in_cannot_be_granted_for_writing() {
         let grant = |access| format!("{}:/c:{access}", folder.display());
         let run =
             |access| bench.run(["-v".into(), grant(access).into(), guest.clone().into_os_string()]);
-        run("rw").outcome().expect_code(126).expect_error("holds the folder for machine code");
+        run("rw").outcome().expect_code(125).expect_error("holds the folder for machine code");
         run("ro").outcome().expect_code(0);
     }
 }

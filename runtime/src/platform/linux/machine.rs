@@ -2,6 +2,18 @@
 
 use std::fs;
 
+/// What bounds the mappings of a process, for people.
+pub(crate) const MAPPINGS_BOUND: &str = "`vm.max_map_count`";
+
+/// What to do where that is too few, for people.
+pub(crate) const MAPPINGS_ADVICE: &str = "raise it with `sysctl vm.max_map_count`";
+
+/// Whether an error's text says that the system had no memory, or no mapping, to give: the engine
+/// hands errors of the system on as texts.
+pub(crate) fn is_lack_of_memory(text: &str) -> bool {
+    ["mmap", "mprotect", "os error 12"].iter().any(|sign| text.contains(sign))
+}
+
 /// How many mappings a process may have, as `vm.max_map_count` says.
 pub(crate) fn mappings_max() -> Option<u64> {
     fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()

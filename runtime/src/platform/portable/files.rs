@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::fs::Metadata;
 use std::fs::OpenOptions;
+use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -70,6 +71,15 @@ pub(crate) fn foreign_hands(_metadata: &Metadata) -> Option<&'static str> {
 /// Takes the lock if nobody else holds it, and waits for it otherwise.
 pub(crate) fn lock(file: &File) -> io::Result<()> {
     file.lock()
+}
+
+/// Takes the lock if nobody else holds it, and says whether that was so.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Whether one of two directories is in the other, or they are the same.

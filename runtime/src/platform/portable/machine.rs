@@ -1,5 +1,19 @@
 //! What this machine is, as far as the standard library knows.
 
+/// What bounds the mappings of a process, for people.
+pub(crate) const MAPPINGS_BOUND: &str = "the system's bound on mappings";
+
+/// What to do where that is too few, for people.
+pub(crate) const MAPPINGS_ADVICE: &str = "raise it, or start a second process";
+
+/// Whether an error's text says that the system had no memory to give: the calls of some systems,
+/// and the numbers of others.
+pub(crate) fn is_lack_of_memory(text: &str) -> bool {
+    let signs =
+        ["mmap", "mprotect", "VirtualAlloc", "os error 12)", "os error 8)", "os error 1455)"];
+    signs.iter().any(|sign| text.contains(sign))
+}
+
 /// Nothing: the number of mappings is not known to be bounded.
 pub(crate) fn mappings_max() -> Option<u64> {
     None
