@@ -137,7 +137,7 @@ pub(super) fn ready(
     };
     let mut wasi = context(&spec.capabilities, streams.clone())?;
     let guest = if loaded.is_component() {
-        Guest::Component(Box::new(ComponentGuest::new(wasi.build(), files)))
+        Guest::Component(Box::new(ComponentGuest::new(wasi.build(), streams, files)))
     } else {
         let guest = Preview1::new(wasi.build_p1(), Arc::clone(vitals), streams, files);
         Guest::Preview1(Box::new(guest))

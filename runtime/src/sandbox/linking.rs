@@ -17,6 +17,7 @@ use super::end::printable;
 use super::filesystem;
 use super::guest::LaunchError;
 use super::interrupt;
+use super::output;
 use super::state::State;
 
 /// Machine code in a process that can run it.
@@ -218,6 +219,7 @@ fn link_component(linker: &mut component::Linker<State>, concurrent: bool) -> wa
     filesystem::judge_2(linker)?;
     if concurrent {
         filesystem::judge_3(linker)?;
+        output::bound_3(linker)?;
     }
     linker.allow_shadowing(false);
     Ok(())

@@ -9,6 +9,7 @@ mod guest;
 mod interrupt;
 mod invoke;
 mod linking;
+mod output;
 mod preview1;
 mod record;
 mod refusal;

@@ -10,6 +10,8 @@ use wasmtime_wasi::WasiCtxView;
 use wasmtime_wasi::WasiView;
 
 use crate::capabilities::Files;
+use crate::capabilities::OutEnd;
+use crate::capabilities::Streams;
 use crate::limits::Amounts;
 use crate::limits::MeterHandle;
 
@@ -46,14 +48,16 @@ pub(super) struct ComponentGuest {
     wasi: WasiCtx,
     table: ResourceTable,
     pub(super) places: Places,
+    pub(super) outputs: [OutEnd; 2],
 }
 
 impl ComponentGuest {
-    pub(super) fn new(mut wasi: WasiCtx, files: Arc<Files>) -> Self {
+    pub(super) fn new(mut wasi: WasiCtx, streams: Streams, files: Arc<Files>) -> Self {
         files.give(&mut wasi);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Self { wasi, table, places: Places::new(files) }
+        let outputs = [streams.stdout, streams.stderr];
+        Self { wasi, table, places: Places::new(files), outputs }
     }
 }
 
