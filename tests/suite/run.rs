@@ -585,6 +585,77 @@ fn a_program_that_says_nothing_is_told_what_it_was_denied_before_its_end() {
 }
 
 #[test]
+fn a_component_in_python_is_told_why_each_call_on_a_path_was_denied() {
+    let Some(component) = guest("component-py.wasm") else { return };
+    let bench = bench_with_data();
+
+    for (call, path) in [
+        (&["mkdir", "/data/new"][..], "/data/new"),
+        (&["rmdir", "/data/inner"], "/data/inner"),
+        (&["unlink", "/data/a.txt"], "/data/a.txt"),
+        (&["rename", "/data/a.txt", "/data/c.txt"], "/data/a.txt"),
+        (&["link", "/data/a.txt", "/data/c.txt"], "/data/a.txt"),
+        (&["symlink", "a.txt", "/data/c.txt"], "/data/c.txt"),
+        (&["utime", "/data/a.txt"], "/data/a.txt"),
+    ] {
+        let args = [&["os"], call].concat();
+        let outcome = run(&bench, &["-v", "./data:/data:ro"], &component, &args).expect_code(1);
+        outcome.expect_error(&format!("denied writing `{path}`: it was granted with `:ro`"));
+    }
+    for call in ["stat", "readlink"] {
+        let outcome = run(&bench, &[], &component, &["os", call, "/etc/hostname"]).expect_code(1);
+        outcome.expect_error("denied `/etc/hostname`: no directory is granted there");
+    }
+}
+
+#[test]
+fn a_denial_below_an_opened_directory_has_the_reason_of_its_grant() {
+    let bench = bench_with_data();
+    symlink("/etc", bench.path().join("data/inner/out")).unwrap();
+    let python = "import os, sys\nat = os.open('/data/inner', os.O_RDONLY)\n\
+                  getattr(os, sys.argv[1])(*sys.argv[2:], dir_fd=at)";
+    let call = |access: &str, call: &[&str]| -> Vec<Outcome> {
+        let grant = format!("./data:/data{access}");
+        [
+            ("cpython.wasm", [&["-c", python], call].concat()),
+            ("component-py.wasm", [&["below", "/data/inner"], call].concat()),
+        ]
+        .into_iter()
+        .filter_map(|(name, args)| Some(run(&bench, &["-v", &grant], &guest(name)?, &args)))
+        .collect()
+    };
+
+    for outcome in call(":ro", &["mkdir", "new"]) {
+        let outcome = outcome.expect_code(1);
+        outcome.expect_error("denied writing `/data/inner/new`: it was granted with `:ro`");
+    }
+    for outcome in call("", &["stat", "out/hostname"]) {
+        let outcome = outcome.expect_code(1);
+        outcome.expect_error("denied `/data/inner/out/hostname`: it leads out of what was granted");
+    }
+    for outcome in call("", &["stat", "../../x"]) {
+        outcome.expect_code(1).expect_error("it leads out of what was granted");
+    }
+}
+
+#[test]
+fn what_the_host_itself_refuses_is_no_denial() {
+    let bench = bench_with_data();
+    // No system lets a directory have a second name: it answers as a refusal would.
+    let python = "import os\nos.link('/data/inner', '/data/second')";
+
+    for (name, args) in [
+        ("cpython.wasm", &["-c", python][..]),
+        ("component-py.wasm", &["os", "link", "/data/inner", "/data/second"]),
+    ] {
+        let Some(guest) = guest(name) else { continue };
+        let outcome = run(&bench, &["-v", "./data:/data"], &guest, args).expect_code(1);
+        let outcome = outcome.expect_error("Operation not permitted");
+        assert!(!outcome.stderr.contains("denied `/data"), "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_run_that_ends_well_says_nothing_of_its_denials() {
     let Some(python) = guest("cpython.wasm") else { return };
     let bench = Bench::with_shared_cache();

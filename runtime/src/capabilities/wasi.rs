@@ -24,8 +24,8 @@ const RANDOM_SIZE_MAX: u64 = 1 << 20;
 pub(crate) struct Preopen {
     /// A path of the host that leads to the directory that is held.
     pub(crate) host: PathBuf,
-    /// What `host` leads through, where this is the only one who holds it.
-    _held: Option<Arc<File>>,
+    /// What `host` leads through; nothing for the empty `/`.
+    pub(crate) handle: Option<Arc<File>>,
     /// What the guest calls it.
     pub(crate) guest: String,
     /// Where it is for the guest, absolute: `.` is the working directory.
@@ -59,7 +59,7 @@ pub(super) fn preopens(
         }
         preopens.push(Preopen {
             host: files::handle_path(&directory.handle, &directory.host),
-            _held: None,
+            handle: Some(Arc::clone(&directory.handle)),
             guest: directory.guest.clone(),
             place: directory.guest.clone(),
             access: directory.access,
@@ -70,7 +70,7 @@ pub(super) fn preopens(
     if preopens.iter().all(|preopen| preopen.guest != "/") {
         preopens.push(Preopen {
             host: empty.to_owned(),
-            _held: None,
+            handle: None,
             guest: "/".to_owned(),
             place: "/".to_owned(),
             access: Access::ReadOnly,
@@ -100,15 +100,15 @@ fn working_directory(
     let grants = granted.directories.iter().filter(covers);
     let grant = grants.max_by_key(|grant| grant.guest.len()).ok_or_else(refused)?;
     let rest = directory[grant.guest.trim_end_matches('/').len()..].trim_start_matches('/');
-    let (host, held) = if rest.is_empty() {
-        (files::handle_path(&grant.handle, &grant.host), None)
+    let (host, handle) = if rest.is_empty() {
+        (grant.host.clone(), Arc::clone(&grant.handle))
     } else {
         let inner = files::open_beneath(&grant.handle, &grant.host, rest).map_err(|_| refused())?;
-        (files::handle_path(&inner, &grant.host.join(rest)), Some(Arc::new(inner)))
+        (grant.host.join(rest), Arc::new(inner))
     };
     Ok(Some(Preopen {
-        host,
-        _held: held,
+        host: files::handle_path(&handle, &host),
+        handle: Some(handle),
         guest: ".".to_owned(),
         place: directory.to_owned(),
         access: grant.access,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wasmtime::Store;
+use wasmtime::component;
 use wasmtime_wasi::I32Exit;
 
 use crate::capabilities::Files;
@@ -20,6 +21,7 @@ use super::exit::Exit;
 use super::invoke;
 use super::linking::Linked;
 use super::linking::Loaded;
+use super::linking::WASI_3;
 use super::preview1::Preview1;
 use super::spec::Invocation;
 use super::spec::SandboxSpec;
@@ -141,7 +143,8 @@ pub(super) fn ready(
     let mut wasi = context(&spec.capabilities, streams.clone())?;
     let resources = resources_max(amounts.open_files);
     let guest = if loaded.is_component() {
-        Guest::Component(Box::new(ComponentGuest::new(wasi.build(), files, resources)))
+        let guest = ComponentGuest::new(wasi.build(), streams, files, resources);
+        Guest::Component(Box::new(guest))
     } else {
         let guest = Preview1::new(wasi.build_p1(), Arc::clone(vitals), streams, files, resources);
         Guest::Preview1(Box::new(guest))
@@ -251,7 +254,7 @@ async fn run_module(
 
 async fn run_component(
     store: &mut Store<State>,
-    instance: wasmtime::component::Instance,
+    instance: component::Instance,
     call: Option<&Call>,
     concurrent: bool,
 ) -> wasmtime::Result<Vec<String>> {
@@ -259,17 +262,12 @@ async fn run_component(
         let function = instance
             .get_func(&mut *store, call.function)
             .ok_or_else(|| wasmtime::Error::msg("the function is gone"))?;
-        return invoke::call_component(store, function, call, concurrent).await;
+        return invoke::call_component(store, function, call).await;
     }
-    let newer = if concurrent {
-        wasmtime_wasi::p3::bindings::Command::new(&mut *store, &instance).ok()
-    } else {
-        None
-    };
-    let ended = if let Some(command) = newer {
-        store
-            .run_concurrent(async move |accessor| command.wasi_cli_run().call_run(accessor).await)
-            .await??
+    let newer = if concurrent { run_of_wasi_3(store, instance) } else { None };
+    let ended = if let Some(run) = newer {
+        let (ended,) = run.call_async(&mut *store, ()).await?;
+        ended
     } else {
         let command = wasmtime_wasi::p2::bindings::Command::new(&mut *store, &instance)?;
         command.wasi_cli_run().call_run(&mut *store).await?
@@ -284,6 +282,20 @@ fn too_large(vitals: &Vitals) -> Option<Exit> {
         "it declares so much memory at its start that it would have {wanted} in total; its limit \
          is {limit}"
     )))
+}
+
+/// The start of WASI 0.3, where the component has it.
+///
+/// Not by the engine's bindings for it: their calls wait for ever where nothing can happen any
+/// more, because the host might still call something else. We never do, and want the deadlock told.
+fn run_of_wasi_3(
+    store: &mut Store<State>,
+    instance: component::Instance,
+) -> Option<component::TypedFunc<(), (Result<(), ()>,)>> {
+    let interface = format!("wasi:cli/run@{WASI_3}");
+    let interface = instance.get_export_index(&mut *store, None, &interface)?;
+    let run = instance.get_export_index(&mut *store, Some(&interface), "run")?;
+    instance.get_typed_func(&mut *store, run).ok()
 }
 
 /// What it means when no instance could be made.

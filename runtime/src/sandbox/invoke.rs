@@ -150,19 +150,9 @@ pub(super) async fn call_component(
     store: &mut Store<State>,
     function: component::Func,
     call: &ComponentCall,
-    concurrent: bool,
 ) -> wasmtime::Result<Vec<String>> {
     let mut results = vec![component::Val::Bool(false); call.results];
-    if concurrent {
-        let (arguments, results) = (&call.arguments, &mut results);
-        store
-            .run_concurrent(async move |accessor| {
-                function.call_concurrent(accessor, arguments, results).await
-            })
-            .await??;
-    } else {
-        function.call_async(&mut *store, &call.arguments, &mut results).await?;
-    }
+    function.call_async(&mut *store, &call.arguments, &mut results).await?;
     results.iter().map(component::Val::to_wave).collect()
 }
 

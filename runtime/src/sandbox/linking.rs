@@ -7,30 +7,19 @@ use std::sync::atomic::AtomicU64;
 use wasmtime::Engine;
 use wasmtime::ExternType;
 use wasmtime::component;
-use wasmtime::component::Resource;
-use wasmtime::component::ResourceType;
 use wasmtime::component::types::ComponentItem;
-use wasmtime_wasi::WasiView as _;
-use wasmtime_wasi::filesystem::Descriptor;
-use wasmtime_wasi::filesystem::WasiFilesystem;
-use wasmtime_wasi::filesystem::WasiFilesystemView as _;
-use wasmtime_wasi::p2::bindings::filesystem::preopens as preopens2;
-use wasmtime_wasi::p2::bindings::filesystem::types as fs2;
-use wasmtime_wasi::p3::bindings::filesystem::preopens as preopens3;
-use wasmtime_wasi::p3::bindings::filesystem::types as fs3;
 
-use crate::capabilities::Denial;
-use crate::capabilities::Refusal;
 use crate::engine::Code;
 use crate::engine::Form;
 use crate::engine::Known;
 
 use super::end::printable;
+use super::filesystem;
 use super::guest::LaunchError;
 use super::interrupt;
 use super::missing;
 use super::missing::Imports;
-use super::state::Answer;
+use super::output;
 use super::state::State;
 
 /// Machine code in a process that can run it.
@@ -178,197 +167,24 @@ impl Loaded {
     }
 }
 
-type Opened2 = (Result<Resource<Descriptor>, fs2::ErrorCode>,);
-type Opened3 = (Result<Resource<Descriptor>, fs3::ErrorCode>,);
+/// The version of WASI 0.2 that the engine's crate provides: what is shadowed needs its full name.
+pub(super) const WASI_2: &str = "0.2.12";
 
-/// Provides WASI 0.2, and 0.3 where the guest is concurrent, with our counts around files.
+/// The same of WASI 0.3.
+pub(super) const WASI_3: &str = "0.3.0";
+
+/// Provides WASI 0.2, and 0.3 where the guest is concurrent, with our counts around it.
 fn link_component(linker: &mut component::Linker<State>, concurrent: bool) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(linker)?;
     }
     linker.allow_shadowing(true);
-    count_files_2(linker)?;
+    filesystem::judge_2(linker)?;
     if concurrent {
-        count_files_3(linker)?;
+        filesystem::judge_3(linker)?;
+        output::bound_3(linker)?;
     }
     linker.allow_shadowing(false);
     Ok(())
-}
-
-/// The version of WASI 0.2 that the engine's crate provides: what is shadowed needs its full name.
-const WASI_2: &str = "0.2.12";
-
-/// The same of WASI 0.3.
-const WASI_3: &str = "0.3.0";
-
-fn count_files_2(linker: &mut component::Linker<State>) -> wasmtime::Result<()> {
-    linker.instance(&format!("wasi:filesystem/preopens@{WASI_2}"))?.func_wrap(
-        "get-directories",
-        |mut store: wasmtime::StoreContextMut<'_, State>, (): ()| {
-            let mut view = store.data_mut().filesystem();
-            let directories = preopens2::Host::get_directories(&mut view)?;
-            store.data_mut().remember_preopens(&directories);
-            Ok((directories,))
-        },
-    )?;
-    let mut types = linker.instance(&format!("wasi:filesystem/types@{WASI_2}"))?;
-    types.resource(
-        "descriptor",
-        ResourceType::host::<Descriptor>(),
-        |mut store: wasmtime::StoreContextMut<'_, State>, rep| {
-            store.data_mut().close_descriptor(rep)
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.open-at",
-        |mut store: wasmtime::StoreContextMut<'_, State>,
-         (base, flags, path, open, mode): (
-            Resource<Descriptor>,
-            fs2::PathFlags,
-            String,
-            fs2::OpenFlags,
-            fs2::DescriptorFlags,
-        )| {
-            Box::new(async move {
-                if let Some(refused) = store.data_mut().refuse_open(&path) {
-                    return Ok((Err(refused.into()),));
-                }
-                let rep = base.rep();
-                let write = open.intersects(fs2::OpenFlags::CREATE | fs2::OpenFlags::TRUNCATE)
-                    || mode.contains(fs2::DescriptorFlags::WRITE);
-                let mut view = store.data_mut().filesystem();
-                let opened =
-                    fs2::HostDescriptor::open_at(&mut view, base, flags, path.clone(), open, mode)
-                        .await;
-                let answer: Opened2 = match opened {
-                    Ok(descriptor) => (Ok(descriptor),),
-                    Err(error) => (Err(error.downcast()?),),
-                };
-                if let Err(code) = &answer.0 {
-                    let judged = match code {
-                        fs2::ErrorCode::NoEntry => Answer::NoEntry,
-                        fs2::ErrorCode::NotPermitted | fs2::ErrorCode::ReadOnly => {
-                            Answer::NotPermitted
-                        }
-                        _ => Answer::Other,
-                    };
-                    store.data_mut().opening_failed(rep, &path, write, judged);
-                }
-                Ok(answer)
-            })
-        },
-    )
-}
-
-fn count_files_3(linker: &mut component::Linker<State>) -> wasmtime::Result<()> {
-    linker.instance(&format!("wasi:filesystem/preopens@{WASI_3}"))?.func_wrap(
-        "get-directories",
-        |mut store: wasmtime::StoreContextMut<'_, State>, (): ()| {
-            let mut view = store.data_mut().filesystem();
-            let directories = preopens3::Host::get_directories(&mut view)?;
-            store.data_mut().remember_preopens(&directories);
-            Ok((directories,))
-        },
-    )?;
-    let mut types = linker.instance(&format!("wasi:filesystem/types@{WASI_3}"))?;
-    types.resource(
-        "descriptor",
-        ResourceType::host::<Descriptor>(),
-        |mut store: wasmtime::StoreContextMut<'_, State>, rep| {
-            store.data_mut().close_descriptor(rep)
-        },
-    )?;
-    types.func_wrap_concurrent(
-        "[method]descriptor.open-at",
-        |accessor: &component::Accessor<State>,
-         (base, flags, path, open, mode): (
-            Resource<Descriptor>,
-            fs3::PathFlags,
-            String,
-            fs3::OpenFlags,
-            fs3::DescriptorFlags,
-        )| {
-            Box::pin(async move {
-                let refused = accessor.with(|mut access| access.data_mut().refuse_open(&path));
-                if let Some(refused) = refused {
-                    return Ok((Err(refused.into()),));
-                }
-                let rep = base.rep();
-                let write = open.intersects(fs3::OpenFlags::CREATE | fs3::OpenFlags::TRUNCATE)
-                    || mode.contains(fs3::DescriptorFlags::WRITE);
-                let files = accessor.with_getter::<WasiFilesystem>(State::filesystem);
-                let opened = <WasiFilesystem as fs3::HostDescriptorWithStore<State>>::open_at(
-                    &files,
-                    base,
-                    flags,
-                    path.clone(),
-                    open,
-                    mode,
-                )
-                .await;
-                let answer: Opened3 = match opened {
-                    Ok(descriptor) => (Ok(descriptor),),
-                    Err(error) => (Err(error.downcast()?),),
-                };
-                if let Err(code) = &answer.0 {
-                    let judged = match code {
-                        fs3::ErrorCode::NoEntry => Answer::NoEntry,
-                        fs3::ErrorCode::NotPermitted | fs3::ErrorCode::ReadOnly => {
-                            Answer::NotPermitted
-                        }
-                        _ => Answer::Other,
-                    };
-                    accessor.with(|mut access| {
-                        access.data_mut().opening_failed(rep, &path, write, judged);
-                    });
-                }
-                Ok(answer)
-            })
-        },
-    )
-}
-
-/// A component has as many files open as it may. Neither version of WASI has a word for it.
-#[derive(Clone, Copy, Debug)]
-struct TooManyFiles;
-
-impl From<TooManyFiles> for fs2::ErrorCode {
-    fn from(_: TooManyFiles) -> Self {
-        Self::Quota
-    }
-}
-
-impl From<TooManyFiles> for fs3::ErrorCode {
-    fn from(_: TooManyFiles) -> Self {
-        Self::Quota
-    }
-}
-
-impl State {
-    fn remember_preopens(&mut self, directories: &[(Resource<Descriptor>, String)]) {
-        let known = directories.iter().enumerate().map(|(i, (handle, _))| (handle.rep(), i));
-        self.component().known.extend(known);
-    }
-
-    fn refuse_open(&mut self, path: &str) -> Option<TooManyFiles> {
-        if self.vitals.open_file() {
-            return None;
-        }
-        self.vitals.note_denial(Denial::new(path, Refusal::TooManyFiles));
-        Some(TooManyFiles)
-    }
-
-    fn opening_failed(&mut self, base: u32, path: &str, write: bool, answer: Answer) {
-        self.vitals.close_file();
-        self.note_answer(base, path, write, answer);
-    }
-
-    fn close_descriptor(&mut self, rep: u32) -> wasmtime::Result<()> {
-        if self.component().known.remove(&rep).is_none() {
-            self.vitals.close_file();
-        }
-        self.ctx().table.delete(Resource::<Descriptor>::new_own(rep))?;
-        Ok(())
-    }
 }

@@ -1,6 +1,5 @@
 //! WASI preview 1: the engine's implementation, with our counts, limits and ends around it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wasmtime_wasi::I32Exit;
@@ -17,14 +16,13 @@ use crate::capabilities::Denial;
 use crate::capabilities::Files;
 use crate::capabilities::InEnd;
 use crate::capabilities::OutEnd;
-use crate::capabilities::Preopen;
 use crate::capabilities::Refusal;
 use crate::capabilities::Streams;
 use crate::capabilities::WriteError;
 use crate::limits::Overflow;
 
-use super::state::Answer;
-use super::state::refusal;
+use super::refusal::Answer;
+use super::refusal::Places;
 use super::vitals::Vitals;
 
 /// What one call may copy in any case, in bytes; beyond, as much as the guest has memory left.
@@ -47,12 +45,7 @@ pub(super) struct Preview1 {
     outputs: [OutEnd; 2],
     /// Which of the descriptors 0, 1 and 2 are still the standard streams.
     intact: [bool; 3],
-    /// What the descriptors from 3 on are, but for those that are something else by now.
-    files: Arc<Files>,
-    gone: Vec<u32>,
-    /// The descriptors that were there from the start, under their numbers of now: they do not
-    /// count as open files.
-    given: BTreeSet<u32>,
+    places: Places,
 }
 
 impl Preview1 {
@@ -66,43 +59,34 @@ impl Preview1 {
         let view = inner.ctx();
         view.table.set_max_capacity(resources);
         files.give(view.ctx);
-        let given =
-            (0..FIRST_PREOPEN).chain((FIRST_PREOPEN..).take(files.preopens.len())).collect();
+        let grants = files.preopens.len();
+        let mut places = Places::new(files);
+        (0..FIRST_PREOPEN).for_each(|stream| places.give(stream, None));
+        (FIRST_PREOPEN..).zip(0..grants).for_each(|(fd, grant)| places.give(fd, Some(grant)));
         Self {
             inner,
-            given,
             vitals,
             stdin: streams.stdin,
             outputs: [streams.stdout, streams.stderr],
             intact: [true; 3],
-            files,
-            gone: Vec::new(),
+            places,
         }
     }
 
-    fn preopen(&self, fd: types::Fd) -> Option<&Preopen> {
-        let index = u32::from(fd).checked_sub(FIRST_PREOPEN)?;
-        if self.gone.contains(&index) {
-            return None;
-        }
-        self.files.preopens.get(index as usize)
-    }
-
-    /// A descriptor is no longer what it was from the start.
-    fn forget(&mut self, fd: types::Fd) {
+    /// A descriptor is no longer the stream that it was from the start, if it was one.
+    fn forget_stream(&mut self, fd: types::Fd) {
         if let Some(intact) = self.intact.get_mut(u32::from(fd) as usize) {
             *intact = false;
-        } else if self.preopen(fd).is_some() {
-            self.gone.push(u32::from(fd) - FIRST_PREOPEN);
         }
     }
 
-    /// Passes a result on, and notes where it refused something.
+    /// Passes a result on, and notes where it refused something. Of several paths, the first that
+    /// was refused is told.
     fn judged<T>(
         &self,
         result: Result<T, Error>,
         memory: &GuestMemory<'_>,
-        (fd, path): (types::Fd, GuestPtr<str>),
+        paths: &[(types::Fd, GuestPtr<str>)],
         write: bool,
     ) -> Result<T, Error> {
         let error = match result {
@@ -116,14 +100,14 @@ impl Preview1 {
                     Errno::Perm | Errno::Notcapable | Errno::Rofs => Answer::NotPermitted,
                     _ => Answer::Other,
                 };
-                // Most failures are no refusals, and cost no copy of a path.
-                let base = self.preopen(fd);
-                let possible =
-                    answer == Answer::NotPermitted || base.is_some_and(|base| base.empty);
-                if possible
-                    && let Ok(path) = memory.as_cow_str(path)
-                    && let Some(denial) = refusal(base, &path, write, answer)
-                {
+                let denial = paths.iter().find_map(|(fd, path)| {
+                    let base = u32::from(*fd);
+                    if !self.places.may_be_refusal(base, answer) {
+                        return None;
+                    }
+                    self.places.refusal(base, &memory.as_cow_str(*path).ok()?, write, answer)
+                });
+                if let Some(denial) = denial {
                     self.vitals.note_denial(denial);
                 }
                 Err(errno.into())
@@ -229,13 +213,12 @@ macro_rules! pass_async {
     )*};
 }
 
-/// Passes calls on a path on, and notes what they were refused. The path that is judged comes
-/// first.
+/// Passes calls on paths on, and notes what they were refused.
 macro_rules! pass_judged {
-    ($($write:literal fn $name:ident($($arg:ident: $ty:ty),*) -> $ok:ty => $fd:ident, $path:ident;)*) => {$(
+    ($($write:literal fn $name:ident($($arg:ident: $ty:ty),*) -> $ok:ty => $($fd:ident, $path:ident),+;)*) => {$(
         async fn $name(&mut self, memory: &mut GuestMemory<'_>, $($arg: $ty),*) -> Result<$ok, Error> {
             let result = self.inner.$name(memory, $($arg),*).await;
-            self.judged(result, memory, ($fd, $path), $write)
+            self.judged(result, memory, &[$(($fd, $path)),+], $write)
         }
     )*};
 }
@@ -288,11 +271,11 @@ impl WasiSnapshotPreview1 for Preview1 {
         true fn path_create_directory(fd: types::Fd, path: GuestPtr<str>) -> () => fd, path;
         false fn path_filestat_get(fd: types::Fd, flags: types::Lookupflags, path: GuestPtr<str>) -> types::Filestat => fd, path;
         true fn path_filestat_set_times(fd: types::Fd, flags: types::Lookupflags, path: GuestPtr<str>, atim: types::Timestamp, mtim: types::Timestamp, fst_flags: types::Fstflags) -> () => fd, path;
-        true fn path_link(old_fd: types::Fd, flags: types::Lookupflags, old: GuestPtr<str>, fd: types::Fd, path: GuestPtr<str>) -> () => fd, path;
+        true fn path_link(old_fd: types::Fd, flags: types::Lookupflags, old: GuestPtr<str>, fd: types::Fd, path: GuestPtr<str>) -> () => old_fd, old, fd, path;
         false fn path_readlink(fd: types::Fd, path: GuestPtr<str>, buffer: GuestPtr<u8>, size: types::Size) -> types::Size => fd, path;
         true fn path_remove_directory(fd: types::Fd, path: GuestPtr<str>) -> () => fd, path;
-        true fn path_rename(fd: types::Fd, path: GuestPtr<str>, new_fd: types::Fd, new: GuestPtr<str>) -> () => fd, path;
-        true fn path_symlink(target: GuestPtr<str>, fd: types::Fd, path: GuestPtr<str>) -> () => fd, path;
+        true fn path_rename(fd: types::Fd, path: GuestPtr<str>, new_fd: types::Fd, new: GuestPtr<str>) -> () => fd, path, new_fd, new;
+        true fn path_symlink(target: GuestPtr<str>, fd: types::Fd, path: GuestPtr<str>) -> () => fd, path, fd, target;
         true fn path_unlink_file(fd: types::Fd, path: GuestPtr<str>) -> () => fd, path;
     }
 
@@ -316,18 +299,22 @@ impl WasiSnapshotPreview1 for Preview1 {
             || base.contains(types::Rights::FD_WRITE);
         let result =
             self.inner.path_open(memory, fd, flags, path, oflags, base, inheriting, fdflags).await;
-        if result.is_err() {
-            self.vitals.close_file();
+        match &result {
+            Ok(opened) => {
+                let path = memory.as_cow_str(path)?;
+                self.places.note_opened((*opened).into(), fd.into(), &path);
+            }
+            Err(_) => self.vitals.close_file(),
         }
-        self.judged(result, memory, (fd, path), write)
+        self.judged(result, memory, &[(fd, path)], write)
     }
 
     async fn fd_close(&mut self, memory: &mut GuestMemory<'_>, fd: types::Fd) -> Result<(), Error> {
         self.inner.fd_close(memory, fd).await?;
-        if !self.given.remove(&fd.into()) {
+        if self.places.note_closed(fd.into()) {
             self.vitals.close_file();
         }
-        self.forget(fd);
+        self.forget_stream(fd);
         Ok(())
     }
 
@@ -339,14 +326,11 @@ impl WasiSnapshotPreview1 for Preview1 {
     ) -> Result<(), Error> {
         self.inner.fd_renumber(memory, from, to).await?;
         if u32::from(from) != u32::from(to) {
-            if !self.given.remove(&to.into()) {
+            if self.places.note_renumbered(from.into(), to.into()) {
                 self.vitals.close_file();
             }
-            if self.given.remove(&from.into()) {
-                self.given.insert(to.into());
-            }
-            self.forget(from);
-            self.forget(to);
+            self.forget_stream(from);
+            self.forget_stream(to);
         }
         Ok(())
     }

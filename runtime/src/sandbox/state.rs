@@ -1,6 +1,5 @@
 //! What a guest's store holds: its WASI context, its meter, and the ear of those who watch.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use wasmtime::Engine;
@@ -10,20 +9,19 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::WasiCtxView;
 use wasmtime_wasi::WasiView;
 
-use crate::capabilities::Access;
-use crate::capabilities::Denial;
 use crate::capabilities::Files;
-use crate::capabilities::Preopen;
-use crate::capabilities::Refusal;
+use crate::capabilities::OutEnd;
+use crate::capabilities::Streams;
 use crate::limits::Amounts;
 use crate::limits::MeterHandle;
 
 use super::preview1::Preview1;
+use super::refusal::Places;
 use super::vitals::Vitals;
 
 /// What the host keeps track of for one guest: streams, pollables, descriptors; more only where
 /// more files may be open.
-const RESOURCES_MAX: usize = 4096;
+pub(super) const RESOURCES_MAX: usize = 4096;
 
 /// How many of those are left for what is no file, where more files may be open.
 const RESOURCES_BESIDE_FILES: usize = 1024;
@@ -68,17 +66,22 @@ pub(super) enum Guest {
 pub(super) struct ComponentGuest {
     wasi: WasiCtx,
     table: ResourceTable,
-    files: Arc<Files>,
-    /// Which descriptors are which of the preopens.
-    pub(super) known: HashMap<u32, usize>,
+    pub(super) places: Places,
+    pub(super) outputs: [OutEnd; 2],
 }
 
 impl ComponentGuest {
-    pub(super) fn new(mut wasi: WasiCtx, files: Arc<Files>, resources: usize) -> Self {
+    pub(super) fn new(
+        mut wasi: WasiCtx,
+        streams: Streams,
+        files: Arc<Files>,
+        resources: usize,
+    ) -> Self {
         files.give(&mut wasi);
         let mut table = ResourceTable::new();
         table.set_max_capacity(resources);
-        Self { wasi, table, files, known: HashMap::new() }
+        let outputs = [streams.stdout, streams.stderr];
+        Self { wasi, table, places: Places::new(files), outputs }
     }
 }
 
@@ -101,15 +104,6 @@ impl State {
         match &mut self.guest {
             Guest::Component(guest) => guest,
             Guest::Preview1(_) => unreachable!("a module has no component imports"),
-        }
-    }
-
-    /// Notes that a component's call was refused, if it was.
-    pub(super) fn note_answer(&mut self, base: u32, path: &str, write: bool, answer: Answer) {
-        let guest = self.component();
-        let base = guest.known.get(&base).map(|i| &guest.files.preopens[*i]);
-        if let Some(denial) = refusal(base, path, write, answer) {
-            self.vitals.note_denial(denial);
         }
     }
 }
@@ -139,71 +133,4 @@ pub(super) fn store(
         store.set_fuel(fuel.get())?;
     }
     Ok(store)
-}
-
-/// How a call on a path failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    NoEntry,
-    NotPermitted,
-    Other,
-}
-
-/// What was refused, if a call that failed with `answer` was.
-///
-/// `base` is the grant that the call started from, where it is known; `path` is relative to it.
-pub(super) fn refusal(
-    base: Option<&Preopen>,
-    path: &str,
-    write: bool,
-    answer: Answer,
-) -> Option<Denial> {
-    let refusal = match (base, answer) {
-        (_, Answer::Other) => return None,
-        (Some(base), _) if base.empty => Refusal::NotGranted,
-        (_, Answer::NoEntry) => return None,
-        (_, Answer::NotPermitted) if climbs(path) => Refusal::Outside,
-        (Some(base), Answer::NotPermitted) if write && base.access == Access::ReadOnly => {
-            Refusal::ReadOnly
-        }
-        (_, Answer::NotPermitted) => Refusal::Outside,
-    };
-    let shown = Denial::shown(path);
-    Some(match base {
-        Some(base) => {
-            Denial::new(&format!("{}/{shown}", base.place.trim_end_matches('/')), refusal)
-        }
-        None => Denial::new(shown, refusal),
-    })
-}
-
-/// Whether a path leads above where it starts.
-fn climbs(path: &str) -> bool {
-    let mut depth = 0_usize;
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => match depth.checked_sub(1) {
-                Some(less) => depth = less,
-                None => return true,
-            },
-            _ => depth += 1,
-        }
-    }
-    path.starts_with('/')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_climbs_when_it_leads_above_its_start() {
-        for path in ["..", "../x", "a/../../x", "/etc"] {
-            assert!(climbs(path), "{path}");
-        }
-        for path in ["", "a", "a/..", "a/../b", "./a"] {
-            assert!(!climbs(path), "{path}");
-        }
-    }
 }

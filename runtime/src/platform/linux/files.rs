@@ -130,3 +130,24 @@ pub(crate) fn open_beneath(directory: &File, _opened_as: &Path, rest: &str) -> i
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     Ok(rustix::fs::openat2(directory, rest, flags, Mode::empty(), resolve)?.into())
 }
+
+/// Whether a symbolic link on `path` leads out of where `way` leads to beneath `directory`.
+pub(crate) fn leads_out(directory: &File, opened_as: &Path, way: &str, path: &str) -> bool {
+    use rustix::fs::Mode;
+    use rustix::fs::ResolveFlags;
+    use rustix::io::Errno;
+
+    let opened;
+    let start = if way.is_empty() {
+        directory
+    } else {
+        let Ok(inner) = open_beneath(directory, opened_as, way) else { return false };
+        opened = inner;
+        &opened
+    };
+    // Nothing is opened but the name: neither a FIFO nor a device notices.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let found = rustix::fs::openat2(start, path, flags, Mode::empty(), resolve);
+    matches!(found, Err(Errno::XDEV))
+}

@@ -97,3 +97,11 @@ pub(crate) fn open_beneath(_directory: &File, opened_as: &Path, rest: &str) -> i
     }
     open_directory(&inner)
 }
+
+/// Whether there is a symbolic link on `path`, which starts where `way` leads to beneath
+/// `directory`: one that leads out is the likely reason why a path was refused.
+pub(crate) fn leads_out(_directory: &File, opened_as: &Path, way: &str, path: &str) -> bool {
+    let start = opened_as.join(way);
+    let parts: Vec<&str> = path.split('/').collect();
+    (1..=parts.len()).any(|count| start.join(parts[..count].join("/")).is_symlink())
+}
