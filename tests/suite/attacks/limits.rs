@@ -142,7 +142,7 @@ fn open_files_that_the_host_does_not_allow_are_refused_and_as_many_as_asked_for_
         run.command = shell;
         run.outcome()
     };
-    run("--open-files 1000").expect_code(126).expect_error("ulimit -Hn");
+    run("--open-files 1000").expect_code(125).expect_error("ulimit -Hn");
     run("").expect_code(0);
 }
 
