@@ -84,12 +84,12 @@ fn a_growth_that_fails_elsewhere_gives_no_memory_back() {
 fn what_the_host_holds_for_instances_is_charged_to_the_guest() {
     let denied = |wat: &str| {
         let host = Host::new();
-        let attack = host.attack_wat(["--memory", "16m"], wat, |run| run).expect_code(126);
-        attack.expect_error("its limit is 16 MiB");
+        let attack = host.attack_wat(["--memory", "2m"], wat, |run| run).expect_code(126);
+        attack.expect_error("its limit is 2 MiB");
     };
-    let kept = "$f ".repeat(1_200_000);
+    let kept = "$f ".repeat(100_000);
     denied(&format!("(module (func $f) (elem func {kept}) (func (export \"_start\")))"));
-    let globals = "(global i32 (i32.const 0))".repeat(10_000);
+    let globals = "(global i32 (i32.const 0))".repeat(5_000);
     let component = |instances: usize| {
         let instances = "(core instance (instantiate $m))".repeat(instances);
         format!(
@@ -103,9 +103,9 @@ fn what_the_host_holds_for_instances_is_charged_to_the_guest() {
               (export \"wasi:cli/run@0.2.0\" (instance $cli)))"
         )
     };
-    denied(&component(200));
+    denied(&component(20));
     let host = Host::new();
-    host.attack_wat(["--memory", "16m"], component(2), |run| run).expect_code(0);
+    host.attack_wat(["--memory", "2m"], component(2), |run| run).expect_code(0);
 }
 
 #[test]
