@@ -160,12 +160,17 @@ fn explain(record: &Record) {
                 tell(format_args!("  {i:>3}: {function}{offset}\n"));
             }
         }
-        Exit::OutOfMemory(MemoryWall::Meter) => say(format_args!(
-            "the guest ran out of memory: it was told no {} times at a limit of {}; raise it with \
-             `--memory`",
-            record.stats.memory_refusals,
-            amount("memory")
-        )),
+        Exit::OutOfMemory(MemoryWall::Meter) => {
+            let often = match record.stats.memory_refusals {
+                1 => "once".to_owned(),
+                count => format!("{count} times"),
+            };
+            say(format_args!(
+                "the guest ran out of memory: it was told no {often} at a limit of {}; raise it \
+                 with `--memory`",
+                amount("memory")
+            ));
+        }
         Exit::OutOfMemory(MemoryWall::Cgroup) => {
             say(format_args!("the guest ran out of memory: the kernel ended it"));
         }

@@ -4,6 +4,7 @@ use crate::limits::Limits;
 use crate::limits::Rung;
 use crate::limits::Watch;
 use crate::platform::machine;
+use crate::platform::process;
 
 use super::room::MAPPINGS_EACH;
 use super::room::MAPPINGS_SPARE;
@@ -83,7 +84,9 @@ impl Runtime {
 
 /// Each limit: how it is held when it is asked for, and what it is by default.
 fn limits() -> Vec<Finding> {
-    let Ok(amounts) = Limits::default().amounts(false) else { return Vec::new() };
+    let Ok(mut amounts) = Limits::default().amounts(false) else { return Vec::new() };
+    // A default is what the host allows.
+    amounts.open_files = amounts.open_files.map(|count| count.min(process::open_files_max(0)));
     let all = Limits::default().holds(&amounts, Watch::Process);
     let finding = |hold: crate::limits::Hold| {
         let rung = match hold.name {

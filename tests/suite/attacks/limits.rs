@@ -130,20 +130,24 @@ fn open_files_that_the_host_does_not_allow_are_refused_and_as_many_as_asked_for_
         assert_eq!(attack.number("files"), count);
     }
     let file = host.bench().file("few.wat", guest.wat());
-    let run = |flags: &str| {
-        let script = format!("ulimit -n 200; exec \"$0\" run {flags} \"$1\"");
+    let aril = |words: &str| {
+        let script = format!("ulimit -n 200; exec \"$0\" {words}");
         let mut run = host.run([""; 0]);
-        let aril = run.command.get_program().to_owned();
+        let program = run.command.get_program().to_owned();
         let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", &script]).arg(aril).arg(&file);
+        shell.args(["-c", &script]).arg(program).arg(&file);
         for (name, value) in run.command.get_envs() {
             shell.env(name, value.unwrap_or_default());
         }
         run.command = shell;
         run.outcome()
     };
-    run("--open-files 1000").expect_code(125).expect_error("ulimit -Hn");
-    run("").expect_code(0);
+    aril("run --open-files 1000 \"$1\"").expect_code(125).expect_error("ulimit -Hn");
+    aril("run \"$1\"").expect_code(0);
+    // 64 are this process's own. What is the default here is what `doctor` shows.
+    aril("run --open-files 136 \"$1\"").expect_code(0);
+    let doctor = aril("doctor").expect_code(0);
+    assert!(doctor.stdout.contains("held by count (default: 136)"), "{doctor:?}");
 }
 
 #[test]
