@@ -17,6 +17,7 @@ use aril::LaunchError;
 use aril::MemoryWall;
 use aril::Record;
 use aril::Refusal;
+use aril::printable;
 
 /// Aril itself failed, was called in a way that makes no sense, or cannot do what it was called to:
 /// hold a limit, make a grant. So do docker and podman.
@@ -258,13 +259,6 @@ fn is_plain(path: &str) -> bool {
     path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
 }
 
-/// A guest's text as it can be shown on a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +285,8 @@ mod tests {
 
     #[test]
     fn a_guest_cannot_write_to_the_terminal_through_a_path() {
-        assert_eq!(printable("a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        let path = "/a\x1b[2J\n\u{9b}\u{202e}b".to_owned();
+        let text = hint(&Denial { path, refusal: Refusal::Outside, call: 1, named: true });
+        assert!(text.contains("`/a\\u{1b}[2J\\u{a}\\u{9b}\\u{202e}b`"), "{text}");
     }
 }

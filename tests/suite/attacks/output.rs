@@ -113,43 +113,88 @@ fn a_deadline_is_kept_also_where_there_is_no_room_for_what_we_say() {
     assert_eq!(status.code(), Some(124));
 }
 
+/// What steers a terminal: commands of both sets of control characters, what turns the direction of
+/// reading, and ends of lines with what could be one of ours behind them.
+const STEERING: &str = "\u{1b}]52;c;cHduZWQ=\u{7}\u{9b}2J\u{90}\u{85}\u{202e}\u{2067}\u{200f}\u{61c}\
+                        \u{2028}\u{7f}\r\naril: all is well";
+
+/// A text as the text form of wasm can hold it.
+fn hex(text: &str) -> String {
+    let bytes: Vec<String> = text.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    bytes.concat()
+}
+
+/// Fails where a text of ours steers the terminal.
+#[track_caller]
+fn is_quiet(said: &str) {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = said.chars().any(|c| c.is_control() && c != '\n' || turns(c));
+    assert!(!steers && !said.contains("\naril: all is well"), "{said:?}");
+}
+
+/// Fails where a text does that, or does not show what would have.
+#[track_caller]
+fn is_shown_escaped(said: &str) {
+    is_quiet(said);
+    for shown in
+        ["\\u{1b}]52", "\\u{7}\\u{9b}2J\\u{90}\\u{85}\\u{202e}\\u{2067}\\u{200f}\\u{61c}\\u{2028}"]
+    {
+        assert!(said.contains(shown), "{said:?}");
+    }
+}
+
 #[test]
 fn what_a_guest_names_cannot_steer_the_terminal_through_our_messages() {
-    let escape = "\u{1b}]52;c;cHduZWQ=\u{7}\u{9b}2J\r\naril: all is well";
-    let quiet = |said: &str| {
-        let steers = said.chars().any(|c| c.is_control() && c != '\n');
-        assert!(!steers && !said.contains("\naril: all is well"), "{said:?}");
-    };
-    // In a path that is denied.
+    // In a path that is denied: outside of all grants, and out of one.
     let host = Host::new();
-    let attack = host.attack([] as [&str; 0], &Guest::new().read(3, escape).fail());
-    let attack = attack.expect_code(1);
-    assert!(attack.outcome.stderr.contains("\\u{1b}]52"), "{attack:#?}");
-    quiet(&attack.outcome.stderr);
-    let path = format!("../{escape}");
+    let attack = host.attack([] as [&str; 0], &Guest::new().read(3, STEERING).fail());
+    is_shown_escaped(&attack.expect_code(1).outcome.stderr);
+    host.symlink("..", "grant/up");
+    let path = format!("up/{STEERING}");
     let attack = host.attack(host.grant("grant", "/"), &Guest::new().read(3, &path).fail());
-    quiet(&attack.outcome.stderr);
-    // In the names of imports, exports and functions.
-    let hex: Vec<String> = escape.bytes().map(|byte| format!("\\{byte:02x}")).collect();
-    let hex = hex.concat();
+    is_shown_escaped(&attack.expect_code(1).outcome.stderr);
+    // In the names of imports, exports and functions, and in what the compiler quotes.
+    let hex = hex(STEERING);
     let import = format!("(import \"{hex}\" \"{hex}\" (func $f))");
-    let bodies = [
-        format!("(module {import} (func (export \"_start\") (call $f)))"),
-        format!("(module (func (export \"{hex}\")))"),
-        format!(
-            "(module (func $f (@name \"{hex}\") unreachable) (func (export \"_start\") (call $f)))"
-        ),
-        "(module (func (export \"_start\")) \u{1b}[2J)".to_owned(),
-        "(component (import \"a:b/c\" (instance (export \"d\" (func)))))".to_owned(),
-    ];
-    for wat in bodies {
-        for flags in [&[][..], &["--trap-unknown-imports"], &["--invoke", "x"]] {
-            let flags = flags.iter().map(|flag| (*flag).to_owned());
-            let attack = host.attack_wat(flags, &wat, |run| run);
-            assert_ne!(attack.outcome.code, Some(0), "{attack:#?}");
-            quiet(&attack.outcome.stderr);
-        }
+    let start = "(func (export \"_start\"))";
+    let calls = "(func (export \"_start\") (call $f))";
+    for (wat, flags, code) in [
+        (format!("(module {import} {calls})"), &[][..], 126),
+        (format!("(module {import} {calls})"), &["--trap-unknown-imports"], 134),
+        (format!("(module (import \"{hex}\" \"{hex}\" (memory 1)) {start})"), &[], 126),
+        (format!("(module (func (export \"{hex}\")))"), &[], 126),
+        (format!("(module (func (export \"{hex}\")))"), &["--invoke", "x"], 125),
+        (format!("(module (func $f (@name \"{hex}\") unreachable) {calls})"), &[], 134),
+        (format!("(module (func (export \"{hex}\")) (func (export \"{hex}\")))"), &[], 126),
+        (format!("(component (import \"{hex}\" (func)))"), &[], 126),
+        (format!("(module {start} ;; {}\n )) ", STEERING.replace(['\r', '\n'], " ")), &[], 126),
+        (format!("(module {start} {STEERING})"), &[], 126),
+        (format!("(module (func (export \"_start\") (call $\"{hex}\")))"), &[], 126),
+    ] {
+        let attack = host.attack_wat(flags.iter().map(|flag| (*flag).to_owned()), &wat, |run| run);
+        let attack = attack.expect_code(code);
+        is_quiet(&attack.outcome.stderr);
+        assert!(attack.outcome.stderr.contains("\\u{"), "{wat}: {attack:#?}");
     }
+}
+
+#[test]
+fn what_a_function_returns_cannot_steer_the_terminal() {
+    let host = Host::new();
+    let hex = hex(STEERING);
+    let size = STEERING.len();
+    let wat = format!(
+        "(component
+          (core module $m (memory (export \"memory\") 1) (data (i32.const 16) \"{hex}\")
+            (func (export \"f\") (result i32)
+              (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const {size}))
+              (i32.const 0)))
+          (core instance $i (instantiate $m))
+          (func (export \"f\") (result string)
+            (canon lift (core func $i \"f\") (memory (core memory $i \"memory\")))))"
+    );
+    let attack = host.attack_wat(["--invoke", "f"], wat, |run| run).expect_code(0);
+    is_shown_escaped(&attack.outcome.stdout);
 }
 
 #[test]
@@ -168,13 +213,14 @@ fn what_a_guest_writes_is_passed_on_as_it_is() {
 fn a_record_escapes_what_a_guest_chose() {
     let host = Host::new();
     let record = host.bench().path().join("record.json");
-    let guest = Guest::new().read(3, "\u{1b}[2J\"\\\n/x").open(3, "\u{7f}\u{9b}", CREATE, READ);
+    let guest = Guest::new().read(3, "\u{1b}[2J\"\\\n/x").open(3, STEERING, CREATE, READ);
     host.attack(["--json", record.to_str().unwrap()], &guest).expect_code(0);
     let text = fs::read_to_string(record).unwrap();
     assert_eq!(text.trim_end().lines().count(), 1, "{text:?}");
-    assert!(!text.contains('\u{1b}'), "{text:?}");
+    is_quiet(&text);
     let record: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(record["denials"][0]["path"], "/\u{1b}[2J\"\\\n/x");
+    assert_eq!(record["denials"][1]["path"], format!("/{STEERING}"));
 }
 
 #[test]
