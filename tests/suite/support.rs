@@ -107,10 +107,14 @@ impl Bench {
     /// `aril run ARGS...` on a terminal, which shows both of its outputs; nothing, said aloud,
     /// where no program makes terminals.
     pub(crate) fn run_on_a_terminal(&self, args: &str) -> Option<Run> {
+        self.on_a_terminal(&format!("'{}' run {args}", aril_path().display()))
+    }
+
+    /// The same with a line of the shell's.
+    pub(crate) fn on_a_terminal(&self, line: &str) -> Option<Run> {
         let Run { mut command, input } = self.aril::<&str>([]);
-        let line = format!("'{}' run {args}", command.get_program().to_str().unwrap());
         let mut terminal = Command::new("script");
-        terminal.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(self.path()).env_clear();
+        terminal.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(self.path()).env_clear();
         let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
         terminal.envs(variables);
         command = terminal;

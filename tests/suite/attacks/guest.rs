@@ -32,6 +32,7 @@ const CALLS: &[(&str, &str)] = &[
     ("fd_allocate", "i32 i64 i64"),
     ("fd_close", "i32"),
     ("fd_fdstat_get", "i32 i32"),
+    ("fd_fdstat_set_flags", "i32 i32"),
     ("fd_filestat_get", "i32 i32"),
     ("fd_filestat_set_size", "i32 i64"),
     ("fd_filestat_set_times", "i32 i64 i64 i32"),

@@ -1,6 +1,7 @@
 //! Section 4.2, the rest: what a guest writes, and what is shown of it.
 
 use std::fs;
+use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
@@ -207,6 +208,54 @@ fn what_a_guest_writes_is_passed_on_as_it_is() {
     let mut run = host.run([guest]);
     let output = run.command.stdin(Stdio::null()).output().unwrap();
     assert_eq!(output.stdout, bytes);
+}
+
+#[test]
+fn a_run_does_nothing_to_its_terminal_but_read_and_write() {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        return crate::support::skip("strace is not there");
+    }
+    let host = Host::new();
+    // What a guest can try: to change how its streams behave, and calls that nobody provides.
+    let mut guest = Guest::new();
+    for fd in 0..3 {
+        guest = guest.call("stat", "fd_fdstat_get", format!("(i32.const {fd}) (i32.const 64)"));
+        let operands = format!("(i32.const {fd}) (i32.const 4)");
+        guest = guest.call("set", "fd_fdstat_set_flags", operands);
+    }
+    host.bench().file("guest.wat", guest.wat());
+    let aril = crate::support::aril_path();
+    let session = format!(
+        "stty -g >before
+        strace -f -qq -o trace -e trace=ioctl,fcntl,setsid '{}' run -i guest.wat
+        code=$?
+        stty -g >after
+        exit $code",
+        aril.display()
+    );
+    host.bench().file("session", session);
+    let Some(run) = host.bench().on_a_terminal("sh session") else { return };
+    let outcome = run.outcome().expect_code(0);
+    for said in ["stat 0", "set 8"] {
+        assert_eq!(outcome.stdout.matches(said).count(), 3, "{outcome:#?}");
+    }
+    let read = |name: &str| fs::read_to_string(host.bench().path().join(name)).unwrap();
+    assert_eq!(read("before"), read("after"), "the terminal behaves as before");
+    let trace = read("trace");
+    // `TIOCSTI` and `TIOCLINUX` type into it, others steer it; asking what it is does nothing.
+    let asks = |line: &str| {
+        ["TCGETS", "TIOCGWINSZ", "FIOCLEX", "F_GETFL", "F_GETFD", "F_SETFD", "F_DUPFD"]
+            .iter()
+            .any(|ask| line.contains(ask))
+    };
+    let others: Vec<&str> =
+        trace.lines().filter(|line| line.contains('(') && !asks(line)).collect();
+    assert!(trace.contains("TCGETS"), "nothing was traced: {trace}");
+    assert_eq!(others, Vec::<&str>::new());
+    let wat = "(module (import \"env\" \"ioctl\" (func $ioctl (param i32 i32 i32) (result i32)))
+      (func (export \"_start\") (drop (call $ioctl (i32.const 0) (i32.const 0x5412) (i32.const 0)))))";
+    let attack = host.attack_wat(["-i"], wat, |run| run).expect_code(126);
+    attack.expect_error("`ioctl` from `env`, which nobody provides");
 }
 
 #[test]
