@@ -76,7 +76,7 @@ impl Runtime {
             "not built yet: memory and processors are held by the meter and by epochs",
             "nothing to do: the limits hold without them",
         ));
-        let lacks = machine::LACKS.iter();
+        let lacks = machine::lacks().into_iter();
         findings.extend(lacks.map(|(what, advice)| Finding::weak(what, "not there", advice)));
         findings
     }

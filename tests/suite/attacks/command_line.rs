@@ -21,7 +21,9 @@ use super::guest::READ;
 use super::guest::RETURNED;
 use super::guest::WRITE;
 use super::host::Host;
+use crate::support::Run;
 use crate::support::aril_path;
+use crate::support::wait_until;
 
 /// Runs with these flags before a guest that would say that it ran.
 #[track_caller]
@@ -312,15 +314,46 @@ fn as_an_ordinary_user_the_same_limits_hold() {
     assert_eq!(run(&[]).status.code(), Some(125));
 }
 
+/// The calls that a kernel may lack, of those that a wall of ours depends on.
+const LATE_CALLS: [&str; 3] = ["openat2", "close_range", "pidfd_open"];
+
+/// Lets a run happen under a kernel that lacks calls; nothing, said aloud, where no program can.
+fn without(host: &Host, calls: &str, run: Run) -> Option<Run> {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        crate::support::skip("strace is not there");
+        return None;
+    }
+    // `-D`: the process that is started is `aril`, and the tracer its grandchild.
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "-qq", "-e", &format!("trace={calls}")]);
+    command.args(["-e", &format!("inject={calls}:error=ENOSYS"), "-o"]).arg(trace(host));
+    command.arg(run.command.get_program()).args(run.command.get_args());
+    command.env_clear().env("ARIL_CACHE_DIR", host.bench().cache());
+    command.current_dir(host.bench().path());
+    let mut run = run;
+    run.command = command;
+    Some(run)
+}
+
+fn trace(host: &Host) -> std::path::PathBuf {
+    host.bench().path().join("trace")
+}
+
+/// Fails where nobody used a call that was missing.
+#[track_caller]
+fn was_missing(host: &Host, call: &str) {
+    let trace = fs::read_to_string(trace(host)).unwrap();
+    let missed = trace.lines().any(|line| line.contains(call) && line.contains("(INJECTED)"));
+    assert!(missed, "`{call}` was not used: {trace}");
+}
+
 #[test]
 fn a_kernel_without_openat2_is_as_strict() {
-    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
-        return crate::support::skip("strace is not there");
-    }
     let host = Host::new();
     host.symlink("../canary", "grant/link");
     host.symlink("../outside/", "grant/folder");
     host.file("grant/file", "inside");
+    host.folder("grant/inner");
     let guest = Guest::new()
         .read(3, "../canary")
         .read(3, "link")
@@ -329,32 +362,13 @@ fn a_kernel_without_openat2_is_as_strict() {
         .read(3, "file");
     let guest = host.bench().file("guest.wat", guest.wat());
     let [flag, grant] = host.grant("grant", "/:ro");
+    let args = [flag.clone(), grant.clone(), guest.clone().into_os_string()];
     // Compiled before: what is looked at is the run.
-    host.run([flag.clone(), grant.clone(), guest.clone().into_os_string()])
-        .outcome()
-        .expect_code(0);
+    host.run(args.clone()).outcome().expect_code(0);
     let watch = host.watch();
-    let log = host.bench().path().join("trace");
-    let output = Command::new("strace")
-        .args(["-f", "-qq", "-e", "trace=openat2,close_range", "-e"])
-        .arg("inject=openat2,close_range:error=ENOSYS")
-        .arg("-o")
-        .arg(&log)
-        .arg(aril_path())
-        .args(["run".into(), flag, grant, guest.into_os_string()])
-        .env_clear()
-        .env("ARIL_CACHE_DIR", host.bench().cache())
-        .current_dir(host.bench().path())
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(text(&fs::read(log).unwrap()).contains("(INJECTED)"), "the kernel was older");
-    let outcome = crate::support::Outcome {
-        code: output.status.code(),
-        stdout: text(&output.stdout),
-        stderr: text(&output.stderr),
-        elapsed: Duration::ZERO,
-    };
+    let Some(run) = without(&host, &LATE_CALLS.join(","), host.run(args.clone())) else { return };
+    let outcome = run.outcome();
+    was_missing(&host, "openat2");
     watch.check(&host, &outcome);
     super::host::Attack { outcome }.expect(&[
         ("open ../canary", "perm"),
@@ -363,6 +377,61 @@ fn a_kernel_without_openat2_is_as_strict() {
         ("open folder/", "perm"),
         ("open file", "ok"),
     ]);
+    // A directory in a grant is held by nothing else: that is refused.
+    let inner = ["-w".into(), "/inner".into()].into_iter().chain(args);
+    let Some(run) = without(&host, "openat2", host.run(inner)) else { return };
+    run.outcome().expect_code(125).expect_error("not in a granted directory").expect_output("");
+}
+
+#[test]
+fn a_kernel_without_close_range_still_leaves_the_guest_nothing_that_was_inherited() {
+    let host = Host::new();
+    let guest = host.bench().file("guest.wat", Guest::new().code(super::PAUSE).wat());
+    let run = host.run(["-i".into(), guest.into_os_string()]);
+    let Some(mut run) = without(&host, "close_range", run) else { return };
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", "exec 7<\"$1\" 9<\"$1\"; shift; exec \"$@\"", "sh"])
+        .arg(host.path("outside"));
+    shell.arg(run.command.get_program()).args(run.command.get_args());
+    shell.env_clear().env("ARIL_CACHE_DIR", host.bench().cache());
+    run.command = shell;
+    let open: Vec<_> = super::look(run, |pid| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        open.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
+    });
+    was_missing(&host, "close_range");
+    assert!(!open.is_empty() && !open.contains(&host.path("outside")), "{open:?}");
+}
+
+#[test]
+fn a_kernel_without_pidfd_open_keeps_the_deadline_of_a_guest_with_much_memory() {
+    let host = Host::new();
+    let wat = "(module (memory 2000) (func (export \"_start\")
+      (memory.fill (i32.const 0) (i32.const 1) (i32.const 131072000)) (loop $l (br $l))))";
+    let guest = host.bench().file("guest.wat", wat);
+    let args = ["--deadline".into(), "300ms".into(), guest.into_os_string()];
+    let Some(run) = without(&host, "pidfd_open", host.run(args)) else { return };
+    let outcome = run.outcome().expect_code(124).expect_error("reached its deadline");
+    assert!(outcome.elapsed < Duration::from_secs(5), "{:?}", outcome.elapsed);
+    was_missing(&host, "pidfd_open");
+    super::host::nothing_is_left(&host);
+}
+
+#[test]
+fn the_doctor_names_each_call_that_the_kernel_lacks() {
+    let host = Host::new();
+    let plain = host.bench().aril(["doctor"]).outcome().expect_code(0);
+    for call in LATE_CALLS {
+        assert!(!plain.stdout.contains(call), "{plain:#?}");
+        let Some(run) = without(&host, call, host.bench().aril(["doctor"])) else { return };
+        let outcome = run.outcome().expect_code(0);
+        let line = outcome.stdout.lines().find(|line| line.contains(&format!("the call `{call}`")));
+        assert!(line.is_some_and(|line| line.starts_with("weak")), "{outcome:#?}");
+        for other in LATE_CALLS.iter().filter(|other| **other != call) {
+            assert!(!outcome.stdout.contains(other), "{outcome:#?}");
+        }
+    }
 }
 
 /// Starts a guest of this text, and waits until it says something.
@@ -414,6 +483,7 @@ fn a_signal_ends_a_run_with_its_code_and_nothing_is_left() {
     let (mut child, _output) = started(&host, &["--deadline", "500ms"], &forever());
     send(&child, Signal::PIPE);
     assert_eq!(end(&mut child).code(), Some(124));
+    super::host::nothing_is_left(&host);
 }
 
 #[test]
@@ -435,51 +505,97 @@ fn a_stopped_and_continued_run_goes_on() {
     let host = Host::new();
     let guest = Guest::new().say("running", "(i32.const 1)").code("(loop $l (br $l))");
     let (mut child, _output) = started(&host, &["--cpu-time", "300ms"], &guest);
-    send(&child, Signal::TSTP);
-    send(&child, Signal::CONT);
+    stop_and_continue(&child);
     assert_eq!(end(&mut child).code(), Some(124));
+    super::host::nothing_is_left(&host);
 }
+
+/// Stops a process as its terminal does, and lets it go on once it has stopped.
+#[track_caller]
+fn stop_and_continue(child: &Child) {
+    send(child, Signal::TSTP);
+    wait_until("it has stopped", || is_stopped(child.id()));
+    send(child, Signal::CONT);
+    wait_until("it goes on", || !is_stopped(child.id()));
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('T')
+}
+
+/// The compilers that a process has started.
+fn compilers_of(pid: u32) -> Vec<u32> {
+    let call = format!("--aril-role\0compiler\0{pid}\0");
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&call)
+    })
+    .collect()
+}
+
+/// Starts a run that says nothing and reads nothing.
+fn silent(mut run: Run) -> Child {
+    let command = run.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// What asks a run to end, before it has a guest.
+const ASKS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
 #[test]
 fn a_signal_while_compiling_ends_the_compiler_and_what_it_wrote_is_cleared_away() {
     let Some(guest) = crate::support::guest("cpython.wasm") else { return };
     let host = Host::new();
-    for signal in [Signal::INT, Signal::KILL] {
-        let mut run = host.run([guest.clone()]);
-        let mut child = run
-            .command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        drop(run);
+    for signal in ASKS.into_iter().chain([Signal::KILL]) {
+        let mut child = silent(host.run([guest.clone()]));
         let drafts = || {
             let names = fs::read_dir(host.bench().cache().join("artifacts")).into_iter().flatten();
             let names = names.flatten().map(|entry| entry.file_name());
             names.filter(|name| name.to_string_lossy().starts_with(".draft")).count()
         };
-        let compilers = || {
-            let parent = format!("--aril-role\0compiler\0{}\0", child.id());
-            let all = fs::read_dir("/proc").unwrap().flatten();
-            all.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
-                .filter(|line| String::from_utf8_lossy(line).contains(&parent))
-                .count()
-        };
-        let since = Instant::now();
-        while compilers() == 0 {
-            assert!(since.elapsed() < Duration::from_secs(20), "no compiler was started");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("a compiler", || !compilers_of(child.id()).is_empty());
+        // Neither of these is a reason to end.
+        send(&child, Signal::PIPE);
+        stop_and_continue(&child);
         send(&child, signal);
-        let since = Instant::now();
-        while 0 < compilers() {
-            assert!(since.elapsed() < Duration::from_secs(5), "the compiler outlived its parent");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        // A shell says 128 and the signal's number.
         assert_eq!(end(&mut child).signal(), Some(signal.as_raw()));
+        wait_until("the compiler's end", || compilers_of(child.id()).is_empty());
         assert!(drafts() <= 1, "of the one that was just killed");
     }
     // The next that compiles clears it away.
     host.attack([] as [&str; 0], &Guest::new()).expect_code(0);
+}
+
+#[test]
+fn a_signal_while_waiting_for_anothers_compiler_ends_the_one_that_waits_alone() {
+    let Some(guest) = crate::support::guest("cpython.wasm") else { return };
+    let host = Host::new();
+    let mut first = silent(host.run([guest.clone()]));
+    wait_until("a compiler", || !compilers_of(first.id()).is_empty());
+    // It keeps its turn for as long as that.
+    let compiler = compilers_of(first.id())[0];
+    crate::support::signal(compiler, "STOP");
+    for signal in ASKS {
+        let mut child = silent(host.run([guest.clone()]));
+        wait_until("it waits for its turn", || has_thread(child.id(), "turn"));
+        send(&child, Signal::PIPE);
+        stop_and_continue(&child);
+        send(&child, signal);
+        assert_eq!(end(&mut child).signal(), Some(signal.as_raw()));
+        assert_eq!(compilers_of(first.id()), [compiler], "the other's goes on");
+    }
+    send(&first, Signal::INT);
+    assert_eq!(end(&mut first).signal(), Some(Signal::INT.as_raw()));
+    wait_until("the compiler's end", || compilers_of(first.id()).is_empty());
+    host.attack([] as [&str; 0], &Guest::new()).expect_code(0);
+}
+
+fn has_thread(pid: u32, name: &str) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut names = threads.filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
+    names.any(|found| found.trim_end() == name)
 }

@@ -121,6 +121,16 @@ pub(crate) fn are_nested(one: &File, _opened_as: &Path, other: &Path) -> io::Res
     Ok(is_above(one_place, &other)? || is_above(other_place, &one_path)?)
 }
 
+/// Whether the kernel has the call that opens beneath a directory, and nothing outside of it.
+pub(crate) fn has_openat2() -> bool {
+    use rustix::fs::Mode;
+    use rustix::fs::ResolveFlags;
+
+    let (here, flags) = (rustix::fs::CWD, OFlags::PATH | OFlags::CLOEXEC);
+    let opened = rustix::fs::openat2(here, ".", flags, Mode::empty(), ResolveFlags::BENEATH);
+    !matches!(opened, Err(rustix::io::Errno::NOSYS))
+}
+
 /// Opens the directory `rest` beneath `directory`, and nothing outside of it.
 pub(crate) fn open_beneath(directory: &File, _opened_as: &Path, rest: &str) -> io::Result<File> {
     use rustix::fs::Mode;

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use super::files;
+use super::process;
+
 /// What bounds the mappings of a process, for people.
 pub(crate) const MAPPINGS_BOUND: &str = "`vm.max_map_count`";
 
@@ -36,5 +39,26 @@ pub(crate) fn system() -> String {
     )
 }
 
-/// What this platform lacks that others have, for people: nothing.
-pub(crate) const LACKS: &[(&str, &str)] = &[];
+/// What this system lacks that others have, each with what that means, for people: calls that came
+/// to Linux late, or that a wall around this process hides.
+pub(crate) fn lacks() -> Vec<(&'static str, &'static str)> {
+    let calls = [
+        (
+            files::has_openat2(),
+            "the call `openat2`",
+            "paths are walked step by step; `-w` below a grant is refused; Linux 5.6 has it",
+        ),
+        (
+            process::has_close_range(),
+            "the call `close_range`",
+            "what was inherited is closed one by one; Linux 5.9 has it",
+        ),
+        (
+            process::has_pidfd_open(),
+            "the call `pidfd_open`",
+            "a guest ends later by what giving its memory back takes; Linux 5.3 has it",
+        ),
+    ];
+    let lacking = calls.into_iter().filter(|(there, ..)| !there);
+    lacking.map(|(_, what, advice)| (what, advice)).collect()
+}

@@ -71,10 +71,51 @@ pub(crate) fn close_inherited() {
     // SAFETY: called before this process opened anything, so no handle of ours is closed; the
     // descriptors belong to nobody in this process.
     #[expect(unsafe_code, reason = "closes a range of descriptors")]
-    unsafe {
-        // A kernel older than 5.9 has no such call; what it lets through is in no grant either.
-        libc::close_range(3, libc::c_uint::MAX, 0);
+    let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } == 0;
+    if !closed {
+        // A kernel older than 5.9 has no such call, and a wall around this process may hide it.
+        close_one_by_one();
     }
+}
+
+/// Closes them as [`close_inherited`] does, with the calls that every kernel has.
+fn close_one_by_one() {
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let listed: Option<Vec<libc::c_int>> = std::fs::read_dir("/proc/self/fd")
+        .ok()
+        .map(|entries| entries.flatten().filter_map(number).collect());
+    // Without /proc, what could be open: numbers end at the limit.
+    let all = listed.unwrap_or_else(|| {
+        let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+        (3..libc::c_int::try_from(most.unwrap_or(NUMBERS_MAX)).unwrap_or(libc::c_int::MAX))
+            .collect()
+    });
+    for number in all.into_iter().filter(|number| 2 < *number) {
+        // JUSTIFICATION: nobody owns what was inherited.
+        // SAFETY: as above, this process has opened nothing yet but the list, which is closed.
+        #[expect(unsafe_code, reason = "closes a descriptor that was inherited")]
+        unsafe {
+            libc::close(number);
+        }
+    }
+}
+
+/// Where numbers of descriptors end if no limit says so: `fs.nr_open` is that by default.
+const NUMBERS_MAX: u64 = 1 << 20;
+
+/// Whether the kernel has the call that closes a range of descriptors.
+pub(crate) fn has_close_range() -> bool {
+    // SAFETY: an empty range above all descriptors closes nothing; this asks for the call alone.
+    #[expect(unsafe_code, reason = "asks whether the kernel has a call")]
+    unsafe {
+        libc::close_range(libc::c_uint::MAX - 1, libc::c_uint::MAX, 0) == 0
+    }
+}
+
+/// Whether the kernel has the call that holds a process by a descriptor.
+pub(crate) fn has_pidfd_open() -> bool {
+    let own = rustix::process::getpid();
+    rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()).is_ok()
 }
 
 /// Ends this process at once: no destructors, no exit handlers, whatever other threads do.
@@ -104,10 +145,7 @@ pub(crate) fn leave_memory_behind() {
     };
     // Whoever reads what this process wrote waits until every copy of the writing end is closed.
     let Ok(number) = usize::try_from(own.as_raw_fd()) else { return };
-    // SAFETY: an empty range above all descriptors closes nothing; this asks for the call alone.
-    #[expect(unsafe_code, reason = "asks whether the kernel has a call")]
-    let known = unsafe { libc::close_range(libc::c_uint::MAX - 1, libc::c_uint::MAX, 0) } == 0;
-    if !known {
+    if !has_close_range() {
         return;
     }
     let stack: &'static mut [MaybeUninit<u8>] = Box::leak(Box::new_uninit_slice(HEIR_STACK));

@@ -30,7 +30,11 @@ pub(crate) fn system() -> String {
 }
 
 /// What this platform lacks that others have, each with what to do.
-pub(crate) const LACKS: &[(&str, &str)] = &[
+pub(crate) fn lacks() -> Vec<(&'static str, &'static str)> {
+    LACKS.to_vec()
+}
+
+const LACKS: &[(&str, &str)] = &[
     ("directories held by handle", "grant directories that nobody moves while a guest runs"),
     ("a bound on the compiler's memory", "compile only what you trust, or on Linux"),
     ("owners and modes of cache entries", "keep the cache where only you can write"),
