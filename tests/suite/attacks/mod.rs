@@ -1,6 +1,7 @@
 //! The attacks that `tests/attacks.toml` lists: each ends as SECURITY.md says, and the host is as
 //! it was.
 
+mod component;
 mod guest;
 mod host;
 
@@ -23,6 +24,7 @@ use std::process::Stdio;
 
 use serde::Deserialize;
 
+use crate::support::Outcome;
 use crate::support::Run;
 use crate::support::root;
 
@@ -198,6 +200,43 @@ fn look<T>(mut run: Run, at: impl FnOnce(u32) -> T) -> T {
     std::io::copy(&mut output, &mut std::io::sink()).unwrap();
     assert!(child.wait().unwrap().success());
     seen
+}
+
+/// Runs a guest that traps, with `--json -`, and looks at its process between its end and the
+/// process's own.
+///
+/// Standard error is a pipe that is full: a process that has told of the end in its record waits
+/// there, for as long as it takes to look.
+fn look_at_end<T>(mut run: Run, at: impl FnOnce(u32) -> T) -> (T, Outcome) {
+    let (mut records, stdout) = std::io::pipe().unwrap();
+    let (mut errors, stderr) = std::io::pipe().unwrap();
+    let padding = fill(&stderr);
+    let started = std::time::Instant::now();
+    let mut child = run.command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
+    drop(run);
+    let mut first = [0];
+    records.read_exact(&mut first).unwrap();
+    let elapsed = started.elapsed();
+    let seen = at(child.id());
+    let mut said = Vec::new();
+    errors.read_to_end(&mut said).unwrap();
+    let mut record = first.to_vec();
+    records.read_to_end(&mut record).unwrap();
+    let code = child.wait().unwrap().code();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&record), text(&said[padding..]));
+    (seen, Outcome { code, stdout, stderr, elapsed })
+}
+
+/// Fills a pipe, and says with how many bytes.
+fn fill(pipe: &std::io::PipeWriter) -> usize {
+    rustix::io::ioctl_fionbio(pipe, true).unwrap();
+    let mut count = 0;
+    while let Ok(written) = rustix::io::write(pipe, &[b' '; 4096]) {
+        count += written;
+    }
+    rustix::io::ioctl_fionbio(pipe, false).unwrap();
+    count
 }
 
 /// The most memory that a process ever had, in bytes.
