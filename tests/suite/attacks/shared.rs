@@ -40,9 +40,9 @@ async fn a_place_that_is_used_again_holds_nothing_of_another_tenant() {
     let bench = Bench::new();
     let runtime = runtime(&bench, 1);
     // The first fills all it has, also what it grew and its table, and ends in one of several ways.
-    let writer = |end: &str| {
+    let writer = |marker: u8, end: &str| {
         format!(
-            "(module (memory 20 100) (table $t 100 funcref) (elem declare func $f)
+            "(module (memory 8 100) (table $t 100 funcref) (elem declare func $f)
               (func $f)
               (func $deep (param i32 i64 i64) (result i64)
                 (if (result i64) (local.get 0)
@@ -50,40 +50,46 @@ async fn a_place_that_is_used_again_holds_nothing_of_another_tenant() {
                     (i64.const 0x7e7e7e7e7e7e7e7e) (i64.const 0x7e7e7e7e7e7e7e7e))))
                   (else (local.get 1))))
               (func (export \"_start\")
-                (drop (memory.grow (i32.const 20)))
-                (memory.fill (i32.const 0) (i32.const 126) (i32.const 2621440))
+                (drop (memory.grow (i32.const 8)))
+                (memory.fill (i32.const 0) (i32.const {marker}) (i32.const 1048576))
                 (table.fill $t (i32.const 0) (ref.func $f) (i32.const 100))
                 (drop (call $deep (i32.const 1000) (i64.const 1) (i64.const 2)))
                 {end}))"
         )
     };
     // The second looks at every byte it can reach, and traps where one is not zero.
-    let reader = "(module (memory 20 100) (table $t 100 funcref)
+    let reader = "(module (memory 8 100) (table $t 100 funcref)
       (func $look (param $from i32) (param $to i32)
         (loop $next
           (if (i64.ne (i64.load (local.get $from)) (i64.const 0)) (then unreachable))
           (local.set $from (i32.add (local.get $from) (i32.const 8)))
           (br_if $next (i32.lt_u (local.get $from) (local.get $to)))))
       (func (export \"_start\") (local $i i32)
-        (call $look (i32.const 0) (i32.const 1310720))
-        (drop (memory.grow (i32.const 40)))
-        (call $look (i32.const 1310720) (i32.const 3932160))
+        (call $look (i32.const 0) (i32.const 524288))
+        (drop (memory.grow (i32.const 16)))
+        (call $look (i32.const 524288) (i32.const 1572864))
         (loop $next
           (if (i32.eqz (ref.is_null (table.get $t (local.get $i)))) (then unreachable))
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (br_if $next (i32.lt_u (local.get $i) (i32.const 100))))))";
     let mut writers = Vec::new();
-    for (i, end) in ["", "unreachable", "(loop $l (br $l))"].into_iter().enumerate() {
-        let file = bench.file(&format!("writer-{i}.wat"), writer(end));
+    let ends = [(0x71, ""), (0x72, "unreachable"), (0x73, "(loop $l (br $l))")];
+    for (i, (marker, end)) in ends.into_iter().enumerate() {
+        let file = bench.file(&format!("writer-{i}.wat"), writer(marker, end));
         writers.push(runtime.prepare(file).await.unwrap());
     }
     let reader = runtime.prepare(bench.file("reader.wat", reader)).await.unwrap();
-    for round in 0..300 {
-        let writer = &writers[if round % 50 == 49 { 2 } else { round % 2 }];
-        let limits = Limits { deadline: Duration::from_millis(40).into(), ..Limits::default() };
-        let end =
-            runtime.launch(writer, spec().limits(limits)).await.unwrap().wait().await.unwrap();
-        assert!(matches!(end, Exit::Exited(0) | Exit::Trapped(_) | Exit::Deadline), "{end}");
+    for round in 0..1000 {
+        let number = if round % 100 == 99 { 2 } else { round % 2 };
+        // Only the last is ended from outside: it must have come to its loop by then.
+        let deadline = Duration::from_millis(if number == 2 { 40 } else { 20_000 });
+        let limits = Limits { deadline: deadline.into(), ..Limits::default() };
+        let spec_of_writer = spec().limits(limits);
+        let end = runtime.launch(&writers[number], spec_of_writer).await.unwrap();
+        match (number, end.wait().await.unwrap()) {
+            (0, Exit::Exited(0)) | (1, Exit::Trapped(_)) | (2, Exit::Deadline) => {}
+            (_, end) => panic!("round {round}: {end}"),
+        }
         let end = runtime.launch(&reader, spec()).await.unwrap().wait().await.unwrap();
         assert_eq!(end, Exit::Exited(0), "round {round}: something was left of another tenant");
     }
