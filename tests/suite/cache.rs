@@ -10,7 +10,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use aril::Runtime;
 
 use crate::support::Bench;
 use crate::support::Outcome;
+use crate::support::OwnMounts;
 use crate::support::Run;
 use crate::support::Running;
 use crate::support::aril_path;
@@ -606,13 +606,9 @@ fn a_full_disk_under_the_cache_is_one_clear_error_and_passes_with_it() {
     bench.file("small.wat", ends_with(0));
     bench.file("large.wat", takes_long_to_compile(4));
 
-    let namespaces = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]];
-    let Some(flags) = namespaces.iter().find(|flags| can_mount(flags)) else {
-        skip("this user cannot mount anything, not even in a namespace of its own");
-        return;
-    };
-    let output = Command::new("unshare")
-        .args(*flags)
+    let Some(mounts) = OwnMounts::new() else { return };
+    let output = mounts
+        .command()
         .args(["sh", "-c", SCRIPT])
         .current_dir(bench.path())
         .env("ARIL", aril_path())
@@ -625,11 +621,4 @@ fn a_full_disk_under_the_cache_is_one_clear_error_and_passes_with_it() {
     let error = full.lines().last().unwrap();
     assert!(error.contains("No space left on device"), "{full}");
     assert!(error.contains("disk/cache"), "{full}");
-}
-
-fn can_mount(flags: &[&str]) -> bool {
-    let script = "mount -t tmpfs none /mnt";
-    let mut command = Command::new("unshare");
-    command.args(flags).args(["sh", "-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }

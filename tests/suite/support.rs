@@ -133,6 +133,39 @@ impl Bench {
     }
 }
 
+/// A way to mount things where nobody else sees them: they are gone with who was started in it.
+pub(crate) struct OwnMounts(&'static [&'static str]);
+
+impl OwnMounts {
+    /// Nothing, said aloud, where this user may not mount, not even in a namespace of its own.
+    pub(crate) fn new() -> Option<Self> {
+        let ways = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]];
+        let works = |flags: &&[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(*flags).args(["mount", "-t", "tmpfs", "none", "/mnt"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        let found = ways.into_iter().find(works);
+        if found.is_none() {
+            skip("this user cannot mount anything, not even in a namespace of its own");
+        }
+        Some(Self(found?))
+    }
+
+    /// Runs something there, after a script has mounted what it needs.
+    pub(crate) fn runs(&self, run: Run, script: &str) -> Run {
+        run.after(script).within(self.command())
+    }
+
+    /// What starts a program there, which is still to be named.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(self.0);
+        command
+    }
+}
+
 /// What the program reads.
 enum Stdin {
     Closed,
@@ -161,6 +194,22 @@ impl Run {
     pub(crate) fn silent_input(mut self) -> Self {
         self.input = Stdin::Silent;
         self
+    }
+
+    /// Lets another program start it, which gets it and its arguments behind its own.
+    pub(crate) fn within(self, mut outer: Command) -> Self {
+        let Self { command, input } = self;
+        let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        outer.env_clear().envs(variables).current_dir(command.get_current_dir().unwrap());
+        outer.arg(command.get_program()).args(command.get_args());
+        Self { command: outer, input }
+    }
+
+    /// Lets a shell prepare what it runs in, and become it.
+    pub(crate) fn after(self, script: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", &format!("{script}\nexec \"$0\" \"$@\"")]);
+        self.within(shell)
     }
 
     /// Starts it, for a test that has something to do meanwhile.

@@ -19,7 +19,13 @@ pub(super) const WRITE: u64 = 1 << 6;
 
 pub(super) const CREATE: u32 = 1;
 pub(super) const DIRECTORY: u32 = 2;
+pub(super) const EXCLUSIVE: u32 = 4;
 pub(super) const TRUNCATE: u32 = 8;
+
+/// Flags of a descriptor.
+pub(super) const APPEND: u32 = 1;
+pub(super) const DATA_SYNC: u32 = 2;
+pub(super) const NONBLOCK: u32 = 4;
 
 /// The calls of preview 1, with their parameters; each returns an errno.
 const CALLS: &[(&str, &str)] = &[
@@ -126,14 +132,28 @@ impl Guest {
     }
 
     /// Opens a path below a descriptor, following a symbolic link at its end, and says the errno.
-    pub(super) fn open(mut self, fd: u32, path: &str, oflags: u32, rights: u64) -> Self {
+    pub(super) fn open(self, fd: u32, path: &str, oflags: u32, rights: u64) -> Self {
+        let fd = format!("(i32.const {fd})");
+        self.open_as(&format!("open {path}"), &fd, path, oflags, rights, 0)
+    }
+
+    /// The same, with a label, flags of the descriptor, and a base that an instruction names.
+    pub(super) fn open_as(
+        mut self,
+        label: &str,
+        fd: &str,
+        path: &str,
+        oflags: u32,
+        rights: u64,
+        flags: u32,
+    ) -> Self {
         let text = self.text(path);
         self.call(
-            &format!("open {path}"),
+            label,
             "path_open",
             format!(
-                "(i32.const {fd}) (i32.const 1) {text} (i32.const {oflags}) (i64.const {rights}) \
-                 (i64.const 0) (i32.const 0) (i32.const 8)"
+                "{fd} (i32.const 1) {text} (i32.const {oflags}) (i64.const {rights}) (i64.const 0) \
+                 (i32.const {flags}) (i32.const 8)"
             ),
         )
     }
@@ -266,6 +286,7 @@ pub(super) fn errno(number: u32) -> &'static str {
         2 => "acces",
         6 => "again",
         8 => "badf",
+        10 => "busy",
         20 => "exist",
         21 => "fault",
         22 => "fbig",

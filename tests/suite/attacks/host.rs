@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -14,6 +18,8 @@ use super::guest::errno;
 use crate::support::Bench;
 use crate::support::Outcome;
 use crate::support::Run;
+use crate::support::aril_path;
+use crate::support::skip;
 
 /// What no guest may ever print.
 pub(super) const SECRET: &str = "canary-4711-do-not-read";
@@ -111,6 +117,27 @@ impl Host {
         self.bench.run(args).env("TMPDIR", self.bench.path().join("tmp"))
     }
 
+    /// What runs `aril` as a user who owns nothing here but its cache; nothing, said aloud, where
+    /// only root could start that.
+    pub(super) fn nobody(&self) -> Option<Nobody> {
+        if !rustix::process::geteuid().is_root() {
+            skip("only root can run something as another user");
+            return None;
+        }
+        // The way to the program may be closed to others, and this one is not.
+        let program = self.bench.path().join("aril");
+        if fs::hard_link(aril_path(), &program).is_err() {
+            fs::copy(aril_path(), &program).unwrap();
+        }
+        fs::set_permissions(self.bench.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir_all(self.bench.cache()).unwrap();
+        fs::set_permissions(self.bench.cache(), fs::Permissions::from_mode(0o700)).unwrap();
+        for folder in [self.bench.cache(), &self.bench.path().join("tmp")] {
+            chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        Some(Nobody { program })
+    }
+
     /// Looks at the tree, to compare it later.
     pub(super) fn watch(&self) -> Watch {
         Watch { before: self.tree() }
@@ -147,6 +174,26 @@ impl Host {
                 self.note(&entry.unwrap().path(), tree);
             }
         }
+    }
+}
+
+/// The number of a user who owns nothing.
+pub(super) const NOBODY: u32 = 65_534;
+
+/// How to run `aril` as another user.
+pub(super) struct Nobody {
+    program: PathBuf,
+}
+
+impl Nobody {
+    pub(super) fn runs(&self, mut run: Run) -> Run {
+        let mut command = Command::new(&self.program);
+        command.args(run.command.get_args()).uid(NOBODY).gid(NOBODY);
+        command.current_dir(run.command.get_current_dir().unwrap()).env_clear();
+        let variables = run.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.envs(variables);
+        run.command = command;
+        run
     }
 }
 

@@ -19,7 +19,13 @@ mod strange;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::PipeReader;
+use std::io::PipeWriter;
 use std::io::Read as _;
+use std::io::Write as _;
+use std::process::Child;
 use std::process::Stdio;
 
 use serde::Deserialize;
@@ -81,11 +87,13 @@ fn list() -> Vec<Entry> {
     toml::from_str::<List>(&text).unwrap().attack
 }
 
-/// The tests of this folder, by their paths in the suite.
+/// The tests of this folder, and those of images, by their paths in the suite.
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for entry in fs::read_dir(root().join("tests/suite/attacks")).unwrap() {
-        let path = entry.unwrap().path();
+    let suite = root().join("tests/suite");
+    let own = fs::read_dir(suite.join("attacks")).unwrap();
+    let own = own.map(|entry| ("attacks::", entry.unwrap().path()));
+    for (place, path) in own.chain([("", suite.join("images.rs"))]) {
         let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
         let mut is_test = false;
@@ -94,7 +102,7 @@ fn tests() -> BTreeSet<String> {
                 is_test = true;
             } else if is_test && let Some((_, rest)) = line.split_once("fn ") {
                 let name = rest.split('(').next().unwrap();
-                found.insert(format!("attacks::{module}::{name}"));
+                found.insert(format!("{place}{module}::{name}"));
                 is_test = false;
             }
         }
@@ -180,25 +188,11 @@ const PAUSE: &str = "
     (drop (call $fd_read (i32.const 0) (i32.const 220) (i32.const 1) (i32.const 240)))";
 
 /// Runs a guest to its `PAUSE`, looks at its process, and lets it end.
-fn look<T>(mut run: Run, at: impl FnOnce(u32) -> T) -> T {
-    let (input, writer) = std::io::pipe().unwrap();
-    let (output, stdout) = std::io::pipe().unwrap();
-    let mut child =
-        run.command.stdin(input).stdout(stdout).stderr(Stdio::inherit()).spawn().unwrap();
-    drop(run);
-    let mut said = Vec::new();
-    let mut output = std::io::BufReader::new(output);
-    let mut byte = [0];
-    while !said.ends_with(b"@\n") {
-        let count = output.read(&mut byte).unwrap();
-        assert_ne!(count, 0, "it ended early: {}", String::from_utf8_lossy(&said));
-        said.push(byte[0]);
-    }
-    let seen = at(child.id());
-    drop(writer);
-    // It may have more to say.
-    std::io::copy(&mut output, &mut std::io::sink()).unwrap();
-    assert!(child.wait().unwrap().success());
+fn look<T>(run: Run, at: impl FnOnce(u32) -> T) -> T {
+    let mut watched = Watched::start(run);
+    assert!(watched.pauses(), "it ended early: {}", watched.said());
+    let seen = at(watched.child.id());
+    watched.end();
     seen
 }
 
@@ -229,7 +223,7 @@ fn look_at_end<T>(mut run: Run, at: impl FnOnce(u32) -> T) -> (T, Outcome) {
 }
 
 /// Fills a pipe, and says with how many bytes.
-fn fill(pipe: &std::io::PipeWriter) -> usize {
+fn fill(pipe: &PipeWriter) -> usize {
     rustix::io::ioctl_fionbio(pipe, true).unwrap();
     let mut count = 0;
     while let Ok(written) = rustix::io::write(pipe, &[b' '; 4096]) {
@@ -237,6 +231,63 @@ fn fill(pipe: &std::io::PipeWriter) -> usize {
     }
     rustix::io::ioctl_fionbio(pipe, false).unwrap();
     count
+}
+
+/// Runs a guest with any number of `PAUSE`s, and looks at its process at each. Returns also what
+/// it said.
+fn look_each<T>(run: Run, mut at: impl FnMut(u32) -> T) -> (Vec<T>, String) {
+    let mut watched = Watched::start(run);
+    let mut seen = Vec::new();
+    while watched.pauses() {
+        seen.push(at(watched.child.id()));
+        watched.go_on();
+    }
+    (seen, watched.end())
+}
+
+/// A guest that is looked at where it pauses.
+struct Watched {
+    child: Child,
+    input: PipeWriter,
+    output: BufReader<PipeReader>,
+    said: Vec<u8>,
+}
+
+impl Watched {
+    fn start(mut run: Run) -> Self {
+        let (stdin, input) = std::io::pipe().unwrap();
+        let (output, stdout) = std::io::pipe().unwrap();
+        let command = run.command.stdin(stdin).stdout(stdout).stderr(Stdio::inherit());
+        let child = command.spawn().unwrap();
+        Self { child, input, output: BufReader::new(output), said: Vec::new() }
+    }
+
+    /// Waits for its next pause, or its end.
+    fn pauses(&mut self) -> bool {
+        while 0 < self.output.read_until(b'\n', &mut self.said).unwrap() {
+            if self.said.ends_with(b"@\n") {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn go_on(&mut self) {
+        self.input.write_all(b"x").unwrap();
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said).into_owned()
+    }
+
+    /// Lets it end, with all that it still has to say.
+    fn end(self) -> String {
+        let Self { mut child, input, mut output, mut said } = self;
+        drop(input);
+        output.read_to_end(&mut said).unwrap();
+        assert!(child.wait().unwrap().success());
+        String::from_utf8_lossy(&said).into_owned()
+    }
 }
 
 /// The most memory that a process ever had, in bytes.
