@@ -98,9 +98,7 @@ impl Folder {
 
     /// Removes the drafts of those who ended in the middle of them.
     pub(crate) fn remove_abandoned(&self) {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let drafts = entries.filter(|e| e.file_name().to_string_lossy().starts_with(DRAFT_PREFIX));
-        for path in drafts.map(|entry| entry.path()) {
+        for path in self.drafts() {
             let abandoned = files::open_own(&path).is_ok_and(|file| file.try_lock().is_ok());
             if abandoned {
                 let _absent = fs::remove_file(&path);
@@ -134,6 +132,13 @@ impl Folder {
             let _absent = fs::remove_file(&draft);
             FolderError::Write { path, source }
         })
+    }
+
+    /// Where all drafts are.
+    pub(crate) fn drafts(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let drafts = entries.filter(|e| e.file_name().to_string_lossy().starts_with(DRAFT_PREFIX));
+        drafts.map(|entry| entry.path()).collect()
     }
 
     /// The names of all files that are not drafts.

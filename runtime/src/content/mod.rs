@@ -1,6 +1,15 @@
-//! Where bytes rest: folders of this user's own, in which a file appears whole or not at all.
+//! Where bytes rest: folders of this user's own, in which a file appears whole or not at all, and
+//! the store of images, which is such a folder.
 
 mod folder;
+mod ingest;
+mod store;
 
 pub(crate) use folder::Folder;
 pub(crate) use folder::FolderError;
+pub(crate) use ingest::Partial;
+pub(crate) use store::Lease;
+pub(crate) use store::NAME;
+pub(crate) use store::Pruned;
+pub(crate) use store::Store;
+pub(crate) use store::StoreError;
