@@ -16,9 +16,11 @@ use portable as host;
 pub(crate) use host::clock;
 pub(crate) use host::files;
 pub(crate) use host::machine;
+pub(crate) use host::overlay;
 pub(crate) use host::process;
 pub(crate) use host::signals;
 pub(crate) use host::stdio;
+pub(crate) use host::tree;
 
 /// What tells one state of a file from another, without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +32,38 @@ pub(crate) struct Identity {
     pub(crate) modified_ns: i128,
     /// When the file itself last changed: unlike `modified_ns`, nobody can set it.
     pub(crate) changed_ns: i128,
+}
+
+/// What an entry of a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Directory,
+    File,
+    /// A symbolic link.
+    Link,
+    /// A device, a FIFO or a socket.
+    Other,
+}
+
+/// When something changed: seconds since 1970, and nanoseconds that are later still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) seconds: i64,
+    pub(crate) nanos: u32,
+}
+
+/// What is known of an entry of a directory without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) kind: Kind,
+    /// Who may do what with it: the twelve bits of Unix, or what comes closest.
+    pub(crate) mode: u32,
+    pub(crate) size: u64,
+    /// How many names it has; 1 where the system does not tell.
+    pub(crate) names: u64,
+    /// What tells it from others; meaningless where it has one name.
+    pub(crate) place: (u64, u64),
+    pub(crate) modified: Stamp,
 }
 
 /// A signal that asks this process to end.

@@ -57,6 +57,18 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Makes what was created, renamed and removed in a directory survive a loss of power.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    open_directory(path)?.sync_all()
+}
+
+/// Whether a path leads to the very file that is open.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let found = std::fs::symlink_metadata(path).map(place);
+    file.metadata().map(place).is_ok_and(|own| found.is_ok_and(|found| found == own))
+}
+
 /// A path that leads to the very directory that `handle` holds, whatever its names became since.
 pub(crate) fn handle_path(handle: &File, _opened_as: &Path) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
@@ -103,6 +115,12 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Whether an error's number says that the system has no room: for files, memory or bytes.
+pub(crate) fn is_lack(number: i32) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOSPC, libc::EDQUOT, libc::EIO]
+        .contains(&number)
+}
+
 /// Whether one of two directories is in the other, or they are the same.
 pub(crate) fn are_nested(one: &File, _opened_as: &Path, other: &Path) -> io::Result<bool> {
     // By what they are and not by their names: a directory may be mounted at several places.
@@ -139,6 +157,33 @@ pub(crate) fn open_beneath(directory: &File, _opened_as: &Path, rest: &str) -> i
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     Ok(rustix::fs::openat2(directory, rest, flags, Mode::empty(), resolve)?.into())
+}
+
+/// Opens a file of a tree as somebody would for whom `root` is the root of all files: links lead
+/// nowhere else. It does not wait where the file is a FIFO or a device.
+pub(crate) fn open_in_root(root: &File, _opened_as: &Path, path: &str) -> io::Result<File> {
+    use rustix::fs::Mode;
+    use rustix::fs::ResolveFlags;
+
+    let flags = OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?.into())
+}
+
+/// How many names a directory has; no more than `enough` are counted.
+pub(crate) fn count_names(directory: &File, _opened_as: &Path, enough: usize) -> io::Result<usize> {
+    let mut names = rustix::fs::Dir::read_from(directory)?;
+    let mut count = 0;
+    while count < enough {
+        match names.read() {
+            None => break,
+            // This one and the one above are among them.
+            Some(name) => {
+                count += usize::from(!matches!(name?.file_name().to_bytes(), b"." | b".."));
+            }
+        }
+    }
+    Ok(count)
 }
 
 /// Whether a symbolic link on `path` leads out of where `way` leads to beneath `directory`.

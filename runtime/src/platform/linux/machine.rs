@@ -22,6 +22,20 @@ pub(crate) fn mappings_max() -> Option<u64> {
     fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 
+/// What keeps this process from getting more memory, for people, as far as it can be told.
+pub(crate) fn memory_bound() -> Option<String> {
+    const NEAR: u64 = 64;
+    let space = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    match (mappings_max(), mappings_in_use()) {
+        (Some(max), Some(used)) if max <= used + NEAR => {
+            Some(format!("this process has {used} of the {max} mappings of {MAPPINGS_BOUND}"))
+        }
+        _ => space.map(|space| {
+            format!("this process may have {space} bytes of addresses; raise it with `ulimit -v`")
+        }),
+    }
+}
+
 /// How many mappings this process has.
 pub(crate) fn mappings_in_use() -> Option<u64> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
@@ -37,6 +51,20 @@ pub(crate) fn system() -> String {
         name.release().to_string_lossy(),
         name.machine().to_string_lossy()
     )
+}
+
+/// What this process lacks that it needs: what for, and what to do.
+pub(crate) fn needs() -> Option<(&'static str, &'static str, &'static str)> {
+    let there = fs::exists("/proc/self/exe").unwrap_or(false);
+    let lack = "`/proc` is not mounted here: nothing can be compiled, and no directory granted";
+    (!there).then_some(("process file system", lack, "mount it: `mount -t proc proc /proc`"))
+}
+
+/// Why it would be better to run as somebody else, if it would.
+pub(crate) fn too_powerful() -> Option<&'static str> {
+    rustix::process::geteuid()
+        .is_root()
+        .then_some("this is root: a guest that breaks out of the wall of wasm could do everything")
 }
 
 /// What this system lacks that others have, each with what that means, for people: calls that came

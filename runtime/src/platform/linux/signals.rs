@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::platform::Ask;
 
-/// The signals that are waited for.
-const ASKS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+/// The signals that are waited for. That a file is too large is an error of the write that made it
+/// so, which is the guest's to handle, and no reason to end.
+const ASKS: [i32; 6] =
+    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGXCPU, libc::SIGXFSZ];
 
 /// Signals that no longer end this process by themselves, because somebody waits for them.
 pub(crate) struct Asks {
@@ -61,7 +63,7 @@ impl Asks {
         #[expect(unsafe_code, reason = "waits for a signal of the set")]
         let signal = unsafe { libc::sigtimedwait(&raw const self.set, std::ptr::null_mut(), time) };
         match signal {
-            libc::SIGINT | libc::SIGQUIT => Some(Ask::Now(signal)),
+            libc::SIGINT | libc::SIGQUIT | libc::SIGXCPU => Some(Ask::Now(signal)),
             libc::SIGTERM | libc::SIGHUP => Some(Ask::Soon(signal)),
             _ => None,
         }

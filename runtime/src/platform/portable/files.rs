@@ -53,6 +53,17 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }
 
+/// What was created, renamed and removed survives a loss of power when the system says so.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail at it")]
+pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether a path leads to the very file that is open: as far as a path can tell.
+pub(crate) fn is_at(_file: &File, path: &Path) -> bool {
+    path.exists()
+}
+
 /// The path that the directory was opened as: here a grant is held by name.
 pub(crate) fn handle_path(_handle: &File, opened_as: &Path) -> PathBuf {
     opened_as.to_owned()
@@ -82,10 +93,30 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Never: what the numbers mean depends on the system.
+pub(crate) fn is_lack(_number: i32) -> bool {
+    false
+}
+
 /// Whether one of two directories is in the other, or they are the same.
 pub(crate) fn are_nested(_one: &File, opened_as: &Path, other: &Path) -> io::Result<bool> {
     let (one, other) = (opened_as.canonicalize()?, other.canonicalize()?);
     Ok(one.starts_with(&other) || other.starts_with(&one))
+}
+
+/// Opens a file of a tree whose links lead nowhere else.
+pub(crate) fn open_in_root(_root: &File, opened_as: &Path, path: &str) -> io::Result<File> {
+    let root = opened_as.canonicalize()?;
+    let found = root.join(path.trim_start_matches('/')).canonicalize()?;
+    if !found.starts_with(&root) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "it leads out of the image's files"));
+    }
+    open(&found)
+}
+
+/// How many names a directory has; no more than `enough` are counted.
+pub(crate) fn count_names(_directory: &File, opened_as: &Path, enough: usize) -> io::Result<usize> {
+    Ok(std::fs::read_dir(opened_as)?.take(enough).count())
 }
 
 /// Opens the directory `rest` beneath `directory`, where no symbolic link leads outside now.

@@ -24,9 +24,24 @@ pub(crate) fn mappings_in_use() -> Option<u64> {
     None
 }
 
+/// Nothing: what keeps a process from getting more memory is not known.
+pub(crate) fn memory_bound() -> Option<String> {
+    None
+}
+
 /// The name of the system, for people.
 pub(crate) fn system() -> String {
     format!("{} ({}), portable build", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// Nothing: what a process needs is always there.
+pub(crate) fn needs() -> Option<(&'static str, &'static str, &'static str)> {
+    None
+}
+
+/// Nothing: how powerful a user is is not known.
+pub(crate) fn too_powerful() -> Option<&'static str> {
+    None
 }
 
 /// What this platform lacks that others have, each with what to do.

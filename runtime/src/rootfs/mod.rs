@@ -1,0 +1,28 @@
+//! The files of an image: its layers unpacked once, and views of them that a run may write to.
+
+mod archive;
+mod blob;
+mod bounds;
+mod copy;
+mod error;
+mod layer;
+mod names;
+mod remove;
+mod roots;
+mod unpack;
+mod walk;
+mod writable;
+
+pub(crate) use layer::Entry;
+pub(crate) use layer::LayerError;
+pub(crate) use layer::write_layer;
+pub(crate) use roots::Root;
+pub(crate) use roots::Roots;
+pub(crate) use roots::RootsError;
+pub(crate) use unpack::unpack;
+pub(crate) use writable::Writable;
+pub(crate) use writable::WritableError;
+pub(crate) use writable::Writables;
+
+#[cfg(test)]
+mod tests;

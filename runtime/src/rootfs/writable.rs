@@ -1,0 +1,421 @@
+//! A view of a root that one run may write to, and that nobody else sees.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::content::Folder;
+use crate::content::FolderError;
+use crate::platform::files;
+use crate::platform::overlay;
+#[cfg(test)]
+use crate::platform::tree;
+use crate::platform::tree::Directory;
+
+use super::copy::Copying;
+use super::names::Way;
+use super::remove::remove;
+use super::roots::Root;
+use super::walk::Lost;
+use super::walk::Missing;
+use super::walk::follow;
+
+/// By what means a view is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// The kernel shows the root, and keeps what changes elsewhere.
+    Overlay,
+    /// A copy that shares what is in its files until they are written.
+    Reflink,
+    /// A copy.
+    Copy,
+}
+
+impl Means {
+    /// The word for it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Reflink => "reflink",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+/// A folder of views.
+#[derive(Clone, Debug)]
+pub(crate) struct Writables {
+    folder: Folder,
+}
+
+/// A view of a root. It is removed with this value, or else, where its process is killed, by the
+/// next one that looks.
+#[derive(Debug)]
+pub(crate) struct Writable {
+    directory: Option<File>,
+    opened_as: PathBuf,
+    means: Means,
+    /// What an overlay shows; a copy needs it no more.
+    _root: Option<Root>,
+    place: Place,
+}
+
+/// Where a view's files are.
+#[derive(Debug)]
+struct Place {
+    folder: Folder,
+    /// Locked as long as somebody uses it.
+    _lock: File,
+    lock_path: PathBuf,
+    name: String,
+}
+
+/// What keeps a view from being made, or removed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WritableError {
+    #[error("cannot use the folder of writable files")]
+    Folder(#[from] FolderError),
+    #[error("cannot {what} `{}`", path.display())]
+    File { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("this host lays no writable files over those of the image")]
+    Overlay { source: io::Error },
+    #[error("cannot make `{}` a place to mount at: {reason}", path.escape_debug())]
+    MountPoint { path: String, reason: String },
+}
+
+/// What is behind the name of a view's lock in the name of its directory.
+const FILES: &str = ".files";
+
+impl Writables {
+    /// Opens the folder, and makes one where there is none.
+    pub(crate) fn open(path: &Path) -> Result<Self, WritableError> {
+        Ok(Self { folder: Folder::open(path)? })
+    }
+
+    /// A view by the best means that this host has; and why that is not the overlay, if it is not.
+    ///
+    /// This process should have one thread: see [`Self::overlay`].
+    pub(crate) fn best(
+        &self,
+        root: &Root,
+    ) -> Result<(Writable, Option<WritableError>), WritableError> {
+        match self.overlay(root) {
+            Ok(writable) => Ok((writable, None)),
+            Err(why_not) => Ok((self.copy(root)?, Some(why_not))),
+        }
+    }
+
+    /// A view by the kernel's overlay: made in a moment, however large the root is.
+    ///
+    /// Where this process may not mount, it enters a namespace in which it may, for which it must
+    /// have one thread.
+    pub(crate) fn overlay(&self, root: &Root) -> Result<Writable, WritableError> {
+        if overlay::needs_namespace() {
+            overlay::enter_namespace().map_err(|source| WritableError::Overlay { source })?;
+        }
+        let place = self.place()?;
+        let opened_as = place.path();
+        let directory = lay_over(root.path(), &opened_as);
+        let directory = directory.map_err(|source| WritableError::Overlay { source })?;
+        let (directory, root) = (Some(directory), Some(root.clone()));
+        Ok(Writable { directory, opened_as, means: Means::Overlay, _root: root, place })
+    }
+
+    /// A view by a copy, which shares what is in files where the file system can.
+    pub(crate) fn copy(&self, root: &Root) -> Result<Writable, WritableError> {
+        let place = self.place()?;
+        let opened_as = place.path();
+        let copied = Directory::open(root.path()).and_then(|from| {
+            let to = Directory::open(&opened_as)?;
+            let is_shared = Copying::new(&to)?.copy(&from)?;
+            let means = if is_shared { Means::Reflink } else { Means::Copy };
+            Ok((means, to.into_file()?))
+        });
+        let (means, directory) = copied.map_err(|source| WritableError::File {
+            what: "copy the files of the image to",
+            path: opened_as.clone(),
+            source,
+        })?;
+        Ok(Writable { directory: Some(directory), opened_as, means, _root: None, place })
+    }
+
+    /// What means this host has, the best first, and why not, found out by trying. Where an overlay
+    /// needs a namespace, only entering one is tried: this process must not be in it.
+    #[cfg(test)]
+    pub(crate) fn means(&self) -> Result<Vec<(Means, io::Result<()>)>, WritableError> {
+        let place = self.place()?;
+        let opened_as = place.path();
+        let overlay = || {
+            if overlay::needs_namespace() {
+                return overlay::try_namespace();
+            }
+            lay_over(&opened_as, &opened_as).map(drop)
+        };
+        let reflink = || {
+            let directory = Directory::open(&opened_as)?;
+            let to = directory.create_file("to", 0o600)?;
+            directory.create_file("from", 0o600)?;
+            tree::share_content(&directory.open_file("from")?, &to)
+        };
+        Ok(vec![(Means::Overlay, overlay()), (Means::Reflink, reflink()), (Means::Copy, Ok(()))])
+    }
+
+    /// Removes the views of those who were killed. Returns how many that were.
+    pub(crate) fn sweep(&self) -> Result<u64, WritableError> {
+        let mut removed = 0;
+        let path = self.folder.path();
+        let failed = |source| WritableError::File { what: "clear", path: path.to_owned(), source };
+        let directory = Directory::open(path).map_err(failed)?;
+        for (name, _) in directory.entries().map_err(failed)? {
+            let name = name.to_string_lossy();
+            let Some(lock_name) = name.strip_suffix(FILES) else { continue };
+            let lock_path = self.folder.path_of(lock_name);
+            let lock = match files::open_own(&lock_path) {
+                Ok(lock) => Some(lock),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(failed(error)),
+            };
+            let is_free = lock.as_ref().map_or(Ok(true), files::try_lock).map_err(failed)?;
+            if is_free {
+                remove(&directory, &*name).map_err(failed)?;
+                removed += 1;
+            }
+        }
+        self.folder.remove_abandoned();
+        Ok(removed)
+    }
+
+    fn place(&self) -> Result<Place, WritableError> {
+        let (lock, lock_path) = self.folder.draft()?;
+        let name = lock_path.file_name().expect("it is in the folder").to_string_lossy();
+        let name = format!("{name}{FILES}");
+        let folder = self.folder.clone();
+        let place = Place { folder, _lock: lock, lock_path, name };
+        let failed = |source| WritableError::File { what: "create", path: place.path(), source };
+        Directory::open(self.folder.path())
+            .and_then(|folder| folder.create_directory(&place.name, 0o755))
+            .map_err(failed)?;
+        Ok(place)
+    }
+}
+
+/// Lays what is written in a directory of ours over one that stays as it is.
+fn lay_over(lower: &Path, within: &Path) -> io::Result<File> {
+    let directory = Directory::open(within)?;
+    directory.create_directory("upper", 0o755)?;
+    directory.create_directory("work", 0o700)?;
+    overlay::overlay(lower, &within.join("upper"), &within.join("work"))
+}
+
+impl Writable {
+    /// The root of the view. Nothing else leads to that of an overlay.
+    pub(crate) fn directory(&self) -> &File {
+        self.directory.as_ref().expect("it is there until it is removed")
+    }
+
+    /// The path that the root was opened as; of an overlay, where its changes are kept.
+    pub(crate) fn opened_as(&self) -> &Path {
+        &self.opened_as
+    }
+
+    /// How it was made.
+    pub(crate) fn means(&self) -> Means {
+        self.means
+    }
+
+    /// Creates the directories that something is to be mounted at, by the paths that the guest has
+    /// for them, so that it finds them where it lists what is above. Links on the way are followed
+    /// as the guest would, and never out of the root.
+    pub(crate) fn ensure_mount_points<'a>(
+        &self,
+        paths: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), WritableError> {
+        let mount_point =
+            |path: &str, reason| Err(WritableError::MountPoint { path: path.to_owned(), reason });
+        let failed =
+            |source| WritableError::File { what: "open", path: self.opened_as.clone(), source };
+        let root = Directory::of(self.directory(), &self.opened_as).map_err(failed)?;
+        // As old as what it is in: two views of one image are the same.
+        let stamp = root.own_status().map_err(failed)?.modified;
+        for path in paths {
+            let way = match Way::parse(path.as_bytes()) {
+                Ok(way) => way,
+                Err(reason) => return mount_point(path, reason.to_owned()),
+            };
+            match follow(&root, way.names(), Missing::Create(stamp)) {
+                Ok(_) => {}
+                Err(Lost::Failed(source)) => {
+                    return Err(WritableError::File { what: "create", path: path.into(), source });
+                }
+                Err(lost) => return mount_point(path, lost.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes it, and says so where that fails.
+    pub(crate) fn remove(mut self) -> Result<(), WritableError> {
+        // An overlay ends with its last handle.
+        self.directory = None;
+        self.place.remove()
+    }
+}
+
+impl Place {
+    fn path(&self) -> PathBuf {
+        self.folder.path_of(&self.name)
+    }
+
+    fn remove(&self) -> Result<(), WritableError> {
+        Directory::open(self.folder.path())
+            .and_then(|folder| remove(&folder, &self.name))
+            .and_then(|()| std::fs::remove_file(&self.lock_path))
+            .map_err(|source| WritableError::File { what: "remove", path: self.path(), source })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _removed_already = self.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::Roots;
+    use super::super::tests::tree as listed;
+    use super::*;
+    use crate::digest::Digest;
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        root: Root,
+        writables: Writables,
+    }
+
+    fn fixture() -> Fixture {
+        let dir = tempfile::tempdir().expect("a directory");
+        // What a path may have in it and an overlay's options may not.
+        let odd = dir.path().join(if cfg!(windows) { "odd" } else { r"o:d,d\ 1" });
+        let roots = Roots::open(&odd).expect("a folder");
+        let root = roots.get(&Digest::of(b"key"), |path| {
+            let made = Directory::open(path).and_then(|root| {
+                root.create_directory("d", 0o777)?;
+                let d = root.child("d")?;
+                fs::write(path.join("d/f"), "below")?;
+                d.link_to("f", &root, "g")?;
+                root.create_link("l", "d/f".as_ref())
+            });
+            made.map_err(|source| crate::rootfs::error::UnpackError::Folder {
+                path: path.into(),
+                source,
+            })
+        });
+        let root = root.expect("a root");
+        let writables = Writables::open(&odd.join("views")).expect("a folder");
+        Fixture { dir, root, writables }
+    }
+
+    impl Fixture {
+        fn entries(&self) -> usize {
+            fs::read_dir(self.writables.folder.path()).expect("a folder").count()
+        }
+
+        fn below_is_unchanged(&self) {
+            let expected = [("d", "/"), ("d/f", "below"), ("g", "below"), ("l", "-> d/f")];
+            let expected = expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            assert_eq!(listed(self.root.path()), expected.collect());
+        }
+    }
+
+    fn write(view: &Writable, name: &str, text: &str) {
+        let root = Directory::of(view.directory(), view.opened_as()).expect("the root");
+        root.remove_file(name).unwrap_or_default();
+        let mut file = root.create_file(name, 0o644).expect("created");
+        io::Write::write_all(&mut file, text.as_bytes()).expect("written");
+    }
+
+    fn read(view: &Writable, name: &str) -> String {
+        let root = Directory::of(view.directory(), view.opened_as()).expect("the root");
+        io::read_to_string(root.open_file(name).expect("a file")).expect("a text")
+    }
+
+    #[test]
+    fn what_is_written_to_a_copy_is_seen_by_nobody_else() {
+        let fixture = fixture();
+        let one = fixture.writables.copy(&fixture.root).expect("a copy");
+        let other = fixture.writables.copy(&fixture.root).expect("a copy");
+        assert_eq!(listed(one.opened_as()), listed(fixture.root.path()));
+
+        write(&one, "new", "one");
+        fs::write(one.opened_as().join("d/f"), "changed").expect("written");
+
+        assert_eq!(listed(other.opened_as()), listed(fixture.root.path()));
+        fixture.below_is_unchanged();
+        if cfg!(all(unix, not(aril_portable))) {
+            assert_eq!(read(&one, "g"), "changed", "it is one file with two names");
+        }
+        one.remove().expect("removed");
+        drop(other);
+        assert_eq!(fixture.entries(), 0);
+    }
+
+    #[test]
+    fn what_is_written_over_a_root_is_seen_by_nobody_else() {
+        let fixture = fixture();
+        let means = fixture.writables.means().expect("tried");
+        let overlays = means.iter().any(|(means, tried)| *means == Means::Overlay && tried.is_ok());
+        // An ordinary user's process has to have one thread, and a test's has more.
+        if !overlays || overlay::needs_namespace() {
+            let error = fixture.writables.overlay(&fixture.root).expect_err("none here");
+            assert!(matches!(error, WritableError::Overlay { .. }));
+            assert_eq!(fixture.entries(), 0);
+            return;
+        }
+        let one = fixture.writables.overlay(&fixture.root).expect("an overlay");
+        let (other, why_not) = fixture.writables.best(&fixture.root).expect("an overlay");
+        assert!(why_not.is_none());
+
+        write(&one, "g", "one");
+        one.ensure_mount_points(["/d/data", "/new/deep"]).expect("made");
+
+        assert_eq!((read(&one, "g"), read(&other, "g")), ("one".to_owned(), "below".to_owned()));
+        fixture.below_is_unchanged();
+        one.remove().expect("removed");
+        other.remove().expect("removed");
+        assert_eq!(fixture.entries(), 0);
+    }
+
+    #[test]
+    fn the_view_of_a_process_that_was_killed_is_swept_and_no_other() {
+        let fixture = fixture();
+        let alive = fixture.writables.copy(&fixture.root).expect("a copy");
+        let left = fixture.writables.folder.path().join(format!(".draft-0-0{FILES}"));
+        fs::create_dir_all(left.join("d")).expect("a directory");
+        fs::write(left.with_extension(""), "").expect("a lock");
+        assert_eq!(fixture.writables.sweep().expect("swept"), 1);
+        assert_eq!(fixture.entries(), 2);
+        assert_eq!(read(&alive, "g"), "below");
+        let _all_of_it_goes = fixture.dir.close();
+    }
+
+    #[test]
+    fn mount_points_are_made_within_the_root_or_refused() {
+        let fixture = fixture();
+        let view = fixture.writables.copy(&fixture.root).expect("a copy");
+        let root = Directory::of(view.directory(), view.opened_as()).expect("the root");
+        root.create_link("up", "../../../../../tmp/out".as_ref()).expect("a link");
+        view.ensure_mount_points(["/data", "a/b/", "d", "/", "up/x"]).expect("made");
+        let tree = listed(view.opened_as());
+        for path in ["data", "a/b", "d", "tmp/out/x"] {
+            assert_eq!(tree.get(path).map(String::as_str), Some("/"), "{path}");
+        }
+        for (path, reason) in [("g", "not a directory"), ("../x", "upwards"), ("", "no name")] {
+            let error = view.ensure_mount_points([path]).expect_err("refused").to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}
