@@ -1,5 +1,6 @@
 //! Where this user's files are, as the environment says.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -7,7 +8,6 @@ use anyhow::Context as _;
 /// The folder for machine code: the one that was named, `$ARIL_CACHE_DIR`,
 /// `$XDG_CACHE_HOME/aril`, or `~/.cache/aril`.
 pub(crate) fn cache(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let folder = named
         .or_else(|| variable("ARIL_CACHE_DIR").map(PathBuf::from))
         .or_else(|| variable("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("aril")))
@@ -16,4 +16,36 @@ pub(crate) fn cache(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
             "there is no folder for machine code: set ARIL_CACHE_DIR, or HOME, or use --cache",
         )?;
     std::path::absolute(&folder).with_context(|| format!("cannot use `{}`", folder.display()))
+}
+
+/// The folder for images: the one that was named, `$ARIL_DATA_DIR`, `$XDG_DATA_HOME/aril`, or
+/// `~/.local/share/aril`; none where the environment says nothing.
+pub(crate) fn data(named: Option<PathBuf>) -> Option<anyhow::Result<PathBuf>> {
+    let folder = named
+        .or_else(|| variable("ARIL_DATA_DIR").map(PathBuf::from))
+        .or_else(|| variable("XDG_DATA_HOME").map(|dir| PathBuf::from(dir).join("aril")))
+        .or_else(|| variable("HOME").map(|dir| PathBuf::from(dir).join(".local/share/aril")))?;
+    let absolute = std::path::absolute(&folder);
+    Some(absolute.with_context(|| format!("cannot use `{}`", folder.display())))
+}
+
+/// The folder for what this user says: `$ARIL_CONFIG_DIR`, `$XDG_CONFIG_HOME/aril`, or
+/// `~/.config/aril`; none where the environment says nothing.
+pub(crate) fn config() -> Option<PathBuf> {
+    variable("ARIL_CONFIG_DIR")
+        .map(PathBuf::from)
+        .or_else(|| variable("XDG_CONFIG_HOME").map(|dir| PathBuf::from(dir).join("aril")))
+        .or_else(|| variable("HOME").map(|dir| PathBuf::from(dir).join(".config/aril")))
+}
+
+/// The folder of docker's `config.json`.
+pub(crate) fn docker_config() -> Option<PathBuf> {
+    variable("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|dir| PathBuf::from(dir).join(".docker")))
+}
+
+/// A variable of the environment that is set, and to something.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -2,7 +2,10 @@
 
 mod commands;
 mod folders;
+mod logins;
 mod report;
+mod usage;
+mod words;
 
 use std::process::ExitCode;
 

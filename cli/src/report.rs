@@ -17,7 +17,6 @@ use aril::LaunchError;
 use aril::MemoryWall;
 use aril::Record;
 use aril::Refusal;
-use aril::printable;
 
 /// Aril itself failed, was called in a way that makes no sense, or cannot do what it was called to:
 /// hold a limit, make a grant. So do docker and podman.
@@ -34,15 +33,36 @@ pub(crate) fn line(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{text}").map_err(|error| anyhow::anyhow!("cannot print: {error}"))
 }
 
-/// Says something about the run, beside the guest's own output.
-fn say(text: fmt::Arguments<'_>) {
+/// Says something about what is done, beside what was asked for.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
     tell(format_args!("aril: {text}\n"));
+}
+
+/// Says how something goes on, where nobody sees bars.
+pub(crate) fn aside(text: fmt::Arguments<'_>) {
+    tell(format_args!("{text}\n"));
 }
 
 /// Writes to standard error at once, so that what others write there cannot come between.
 fn tell(text: fmt::Arguments<'_>) {
     // Where nobody can be told, nobody is told.
-    let _unheard = io::stderr().write_all(text.to_string().as_bytes());
+    let _unheard = write_whole(io::stderr(), text.to_string().as_bytes());
+}
+
+/// Writes all of it, also where the caller left the stream in a state in which it does not wait.
+fn write_whole(mut out: impl io::Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    out.flush()
 }
 
 /// Says why Aril failed.
@@ -112,7 +132,12 @@ impl RecordFile {
     fn write(self, record: &Record) -> io::Result<()> {
         match self {
             Self::None => Ok(()),
-            Self::Stdout => writeln!(io::stdout(), "{}", record.to_json()),
+            Self::Stdout => {
+                // One line of its own, whatever the guest wrote before it.
+                let begin = if record.mid_line { "\n" } else { "" };
+                let line = format!("{begin}{}\n", record.to_json());
+                write_whole(io::stdout(), line.as_bytes())
+            }
             Self::File(mut file) => writeln!(file, "{}", record.to_json()),
         }
     }
@@ -130,15 +155,23 @@ pub(crate) fn ended(outcome: Result<&Record, &LaunchError>, file: RecordFile) ->
             };
         }
     };
-    for result in &record.results {
-        // A closed standard output is the reader's choice.
-        let _unheard = line(format_args!("{result}"));
-    }
+    let printed = record.results.iter();
+    let mut printed = printed.map(|result| format!("{result}\n"));
+    let printed = printed.try_for_each(|line| write_whole(io::stdout(), line.as_bytes()));
+    // A closed standard output is the reader's choice.
+    let printed = printed.or_else(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    });
     // The record first: standard error may be a pipe that nobody reads.
     let written = file.write(record);
     explain(record);
     if let Err(error) = written {
         say(format_args!("cannot write the record: {error}"));
+        return FAILED;
+    }
+    if let Err(error) = printed {
+        say(format_args!("cannot print what the function returned: {error}"));
         return FAILED;
     }
     record.exit.code()
@@ -152,12 +185,16 @@ fn explain(record: &Record) {
     };
     match &record.exit {
         Exit::Exited(0) => return,
+        Exit::Exited(_) if 0 < record.stats.memory_refusals => say(format_args!(
+            "the guest was told that it may have no more memory than {}; raise it with `--memory`",
+            amount("memory")
+        )),
         Exit::Exited(_) => {}
         Exit::Trapped(trap) => {
             say(format_args!("the guest trapped: {}", trap.message));
             for (i, frame) in trap.backtrace.iter().enumerate() {
                 let offset = frame.offset.map_or_else(String::new, |at| format!(" @ {at:#x}"));
-                let function = printable(&frame.function);
+                let function = aril::printable(&frame.function);
                 tell(format_args!("  {i:>3}: {function}{offset}\n"));
             }
         }
@@ -193,11 +230,6 @@ fn explain(record: &Record) {
         // A guest that says nothing of it may have ended of something else.
         let likely = if denial.named { "" } else { "before it ended, " };
         say(format_args!("{likely}{}", hint(denial)));
-        match record.stats.denials - 1 {
-            0 => {}
-            1 => say(format_args!("it was denied once more; `--json` tells what")),
-            more => say(format_args!("it was denied {more} times more; `--json` lists them")),
-        }
     }
 }
 
@@ -214,13 +246,14 @@ fn telling(record: &Record) -> Option<&Denial> {
     let ended_by_itself = matches!(record.exit, Exit::Exited(_) | Exit::Trapped(_));
     let mut latest_first = record.denials.iter().rev().filter(|_| ended_by_itself);
     let since = |denial: &Denial| record.stats.host_calls.saturating_sub(denial.call);
-    let latest = latest_first.clone().next().filter(|d| since(d) <= CALLS_TO_END_MAX);
+    let latest = latest_first.clone().next();
+    let latest = latest.filter(|d| since(d) <= CALLS_TO_END_MAX && !d.passed);
     latest_first.find(|denial| denial.named).or(latest)
 }
 
 /// A denial, and the flag that grants what was denied.
 fn hint(denial: &Denial) -> String {
-    let path = printable(&denial.path);
+    let path = quoted(&denial.path);
     match denial.refusal {
         Refusal::NotGranted => {
             // The guest chose the path, and people copy commands: what a shell would read as more
@@ -250,13 +283,19 @@ fn hint(denial: &Denial) -> String {
 fn directory_of(path: &str) -> &str {
     match path.rfind('/') {
         Some(end) if 0 < end => &path[..end],
-        _ => path,
+        Some(_) => "/",
+        None => path,
     }
 }
 
 /// Whether a path means nothing but itself to a shell.
 fn is_plain(path: &str) -> bool {
     path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+}
+
+/// A guest's text as it can be shown on a terminal, between backticks.
+fn quoted(text: &str) -> String {
+    aril::printable(text).replace('`', "\\`")
 }
 
 #[cfg(test)]
@@ -270,6 +309,7 @@ mod tests {
             refusal: Refusal::NotGranted,
             call: 1,
             named: true,
+            passed: false,
         };
         let text = hint(&denial);
         assert!(text.contains("`/no-such-place/x.txt`"), "{text}");
@@ -279,14 +319,21 @@ mod tests {
     #[test]
     fn a_guest_cannot_write_a_command_into_a_hint() {
         let path = "/$(touch x)/y".to_owned();
-        let text = hint(&Denial { path, refusal: Refusal::NotGranted, call: 1, named: true });
+        let text = hint(&Denial {
+            path,
+            refusal: Refusal::NotGranted,
+            call: 1,
+            named: true,
+            passed: false,
+        });
         assert!(text.contains("-v HOST_DIR:/GUEST_DIR:ro"), "{text}");
     }
 
     #[test]
     fn a_guest_cannot_write_to_the_terminal_through_a_path() {
-        let path = "/a\x1b[2J\n\u{9b}\u{202e}b".to_owned();
-        let text = hint(&Denial { path, refusal: Refusal::Outside, call: 1, named: true });
-        assert!(text.contains("`/a\\u{1b}[2J\\u{a}\\u{9b}\\u{202e}b`"), "{text}");
+        let path = "/a\x1b[2J\n\u{9b}\u{202e}`: use `rm".to_owned();
+        let text =
+            hint(&Denial { path, refusal: Refusal::Outside, call: 1, named: true, passed: false });
+        assert!(text.contains("`/a\\u{1b}[2J\\u{a}\\u{9b}\\u{202e}\\`: use \\`rm`"), "{text}");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The sha256 of some bytes: `sha256:` and 64 lowercase hex digits.
@@ -41,6 +42,11 @@ impl Digest {
             }
             hasher.update(&buffer[..count]);
         }
+    }
+
+    /// The digest of what the hasher was given.
+    pub(crate) fn from_hasher(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
     }
 
     /// The 32 bytes.
@@ -86,6 +92,30 @@ impl FromStr for Digest {
             *byte = high << 4 | low;
         }
         Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a digest")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(|error: InvalidDigest| E::custom(error))
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -30,6 +30,18 @@ pub enum Error {
         /// Why.
         source: Cause,
     },
+    /// Something could not be done with an image.
+    #[error("cannot {doing} `{what}`")]
+    Image {
+        /// What was being done.
+        doing: &'static str,
+        /// To which image, or file.
+        what: String,
+        /// Of what kind the failure is.
+        kind: ErrorKind,
+        /// Why.
+        source: Cause,
+    },
     /// A guest could not be launched.
     #[error("cannot launch `{what}`")]
     Launch {
@@ -68,7 +80,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Open { .. } => ErrorKind::Unavailable,
-            Self::Prepare { kind, .. } => *kind,
+            Self::Prepare { kind, .. } | Self::Image { kind, .. } => *kind,
             Self::Launch { source, .. } => match source {
                 LaunchError::NotRunnable { .. } => ErrorKind::NotRunnable,
                 LaunchError::Invocation { .. } => ErrorKind::InvalidInput,
@@ -83,6 +95,7 @@ impl Error {
                 LaunchError::Grant(grant) => match &**grant {
                     GrantError::Open { .. }
                     | GrantError::NotADirectory { .. }
+                    | GrantError::NoWorkingDirectory { .. }
                     | GrantError::HoldsCache { .. } => ErrorKind::Denied,
                     GrantError::GuestPath { .. }
                     | GrantError::Twice { .. }

@@ -24,6 +24,7 @@
 
 // Words: values that every room speaks.
 mod digest;
+mod image;
 mod units;
 
 // Rooms: each knows one thing.
@@ -33,6 +34,8 @@ mod engine;
 mod limits;
 mod platform;
 mod process;
+mod registry;
+mod rootfs;
 
 // One guest, alive.
 mod sandbox;
@@ -58,6 +61,12 @@ pub use digest::InvalidDigest;
 pub use error::Cause;
 pub use error::Error;
 pub use error::ErrorKind;
+pub use image::Descriptor;
+pub use image::Execution;
+pub use image::Image;
+pub use image::InvalidReference;
+pub use image::Platform;
+pub use image::Reference;
 pub use limits::Hold;
 pub use limits::Limit;
 pub use limits::LimitError;
@@ -85,7 +94,14 @@ pub use units::Fuel;
 pub use units::InvalidQuantity;
 pub use units::parse_span;
 pub use verbs::Artifact;
+pub use verbs::Build;
 pub use verbs::Finding;
+pub use verbs::Freed;
+pub use verbs::ImageFiles;
+pub use verbs::ImageFormat;
+pub use verbs::Listed;
+pub use verbs::Progress;
+pub use verbs::Registries;
 pub use verbs::Runtime;
 pub use verbs::RuntimeBuilder;
 pub use verbs::Source;

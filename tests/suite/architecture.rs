@@ -14,13 +14,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Words: values that every room speaks.
     ("units", &[]),
     ("digest", &[]),
+    ("image", &["digest"]),
     // Rooms: each knows one thing.
     ("platform", &["units"]),
-    ("content", &["units", "digest", "platform"]),
+    ("content", &["units", "digest", "image", "platform"]),
+    ("rootfs", &["units", "digest", "image", "platform", "content"]),
     ("limits", &["units", "platform"]),
     ("capabilities", &["units", "platform", "limits"]),
     ("engine", &["units", "digest", "platform", "content"]),
     ("process", &["units", "platform"]),
+    ("registry", &["digest", "image"]),
     // One guest, alive.
     ("sandbox", &["*"]),
     // The path.

@@ -419,10 +419,14 @@ fn a_variable_that_cannot_be_one_is_refused() {
 /// `aril run` by a shell that was told what to do with the streams.
 fn in_a_shell(bench: &Bench, guest: &str, flags: &str, redirection: &str) -> Output {
     let guest: PathBuf = bench.file("guest.wat", guest);
+    shell(bench, &format!("\"$ARIL\" run {flags} \"{}\" {redirection}", guest.display()))
+}
+
+/// Runs a script in a test's folder, with the program as `$ARIL`.
+fn shell(bench: &Bench, script: &str) -> Output {
     Command::new("sh")
-        .args(["-c", &format!("\"$ARIL\" run {flags} \"$GUEST\" {redirection}")])
+        .args(["-c", script])
         .env("ARIL", aril_path())
-        .env("GUEST", guest)
         .env("ARIL_CACHE_DIR", bench.cache())
         .current_dir(bench.path())
         .stdin(Stdio::null())
@@ -465,6 +469,68 @@ fn a_record_that_the_disk_does_not_take_is_told() {
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("cannot write the record"), "{told}");
+}
+
+#[test]
+fn what_a_function_returned_and_nobody_could_be_told_is_a_failure() {
+    let bench = Bench::new();
+    let guest = r#"(module (func (export "f") (result i32) (i32.const 7)))"#;
+
+    let output = in_a_shell(&bench, guest, "--invoke f", ">/dev/full");
+
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("cannot print what the function returned"), "{told}");
+}
+
+#[test]
+fn the_code_is_that_of_the_record_also_where_nobody_reads_what_is_told() {
+    let bench = Bench::new();
+    let guest = bench.file("trap.wat", r#"(module (func (export "_start") unreachable))"#);
+    bench.aril([OsStr::new("compile"), guest.as_os_str()]).outcome().expect_code(0);
+    // A pipe that is full, and never read: telling why the guest trapped waits until the deadline.
+    let script = "mkfifo full; exec 3<>full; \
+                  dd if=/dev/zero of=/dev/fd/3 bs=4096 count=1000 oflag=nonblock status=none 2>errors; \
+                  exec \"$ARIL\" run --deadline 300ms --json record.json trap.wat 2>&3 3>&-";
+    let output = shell(&bench, script);
+    let record = fs::read_to_string(bench.path().join("record.json")).unwrap();
+    assert!(record.contains(r#""code":134"#), "{record}");
+    assert_eq!(output.status.code(), Some(134), "{output:?}");
+}
+
+#[test]
+fn a_component_whose_start_is_of_another_world_is_not_runnable_and_did_not_trap() {
+    let bench = Bench::new();
+    for (version, result) in [("9.9.9", "(result)"), ("0.2.0-rc-1", "(result)"), ("0.2.0", "u32")] {
+        let value = if result == "u32" { "u32" } else { "(result)" };
+        let guest = format!(
+            r#"(component
+                (core module $m (func (export "run") (result i32) (i32.const 0)))
+                (core instance $i (instantiate $m))
+                (func $run (result {value}) (canon lift (core func $i "run")))
+                (instance $cli (export "run" (func $run)))
+                (export "wasi:cli/run@{version}" (instance $cli)))"#
+        );
+        let guest = bench.file("guest.wat", guest);
+        let outcome = bench.aril([OsStr::new("run"), guest.as_os_str()]).outcome();
+        let outcome =
+            outcome.expect_code(126).expect_error("is not the start of a program of WASI");
+        assert!(!outcome.stderr.contains("trapped"), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn doctor_tells_all_else_where_there_is_no_place_for_machine_code() {
+    let bench = Bench::new();
+    let file = bench.file("file", "");
+
+    let outcome =
+        bench.aril([OsStr::new("doctor"), "--cache".as_ref(), file.as_os_str()]).outcome();
+
+    let outcome = outcome.expect_code(1);
+    let line = outcome.stdout.lines().find(|line| line.contains("artifact cache")).unwrap();
+    assert!(line.starts_with("no ") && line.contains("is not a directory"), "{outcome:#?}");
+    assert!(outcome.stdout.contains("limit: memory"), "{outcome:#?}");
 }
 
 #[test]

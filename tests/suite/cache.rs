@@ -559,7 +559,7 @@ fn a_compiler_that_is_killed_fails_one_run_and_the_others_take_over() {
     let mut outcomes: Vec<_> = runs.into_iter().map(Running::outcome).collect();
     outcomes.sort_by_key(|outcome| outcome.code);
     let failed = outcomes.pop().unwrap();
-    let failed = failed.expect_code(126).expect_error("ended by signal 9");
+    let failed = failed.expect_code(125).expect_error("ended by signal 9");
     assert_eq!(failed.stderr.lines().last().unwrap().matches("aril:").count(), 1, "{failed:#?}");
     for outcome in outcomes {
         outcome.expect_code(0);

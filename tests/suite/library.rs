@@ -479,7 +479,7 @@ async fn events_come_in_order_and_also_to_one_who_asks_late() {
 
     let call = sandbox.record().await.unwrap().denials[0].call;
     let (path, refusal) = ("/a.txt".to_owned(), Refusal::NotGranted);
-    let denial = aril::Denial { path, refusal, call, named: false };
+    let denial = aril::Denial { path, refusal, call, named: false, passed: false };
     let expected = [
         Event::Started,
         Event::Denied(denial.clone()),

@@ -16,6 +16,18 @@ mod ends;
 // What the documents show is what happens.
 mod readme;
 
+// Images made by hand.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod layouts;
+
+// Images come, are named, and go; what is broken never gets in.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod images;
+
+// The files of images are what a guest sees, and stay as they are.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod image_files;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;

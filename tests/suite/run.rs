@@ -218,7 +218,7 @@ fn a_working_directory_cannot_be_reached_through_a_link_out_of_its_grant() {
     for directory in ["/data/root", "/data/root/etc", "/data/missing", "/data/a.txt"] {
         let flags = ["-v", "./data:/data:ro", "-w", directory];
         let outcome = run(&bench, &flags, &guest, &[]).expect_code(125);
-        outcome.expect_error(&format!("`{directory}` is not in a granted directory"));
+        outcome.expect_error(&format!("cannot open the working directory `{directory}`"));
     }
     run(&bench, &["-v", "./data:/data:ro", "-w", "/data/within"], &guest, &[]).expect_code(0);
 }
@@ -556,11 +556,68 @@ fn a_program_that_fails_for_another_reason_is_told_nothing_of_what_its_start_was
     let record = bench.path().join("record.json");
     let flags = ["-v", "./app:/app:ro", "--json", record.to_str().unwrap()];
 
-    for args in [&["-c", "1 / 0"][..], &["/app/broken.py"]] {
+    // The last three read their own sources, or look for them, to tell where they were.
+    for args in [
+        &["-c", "1 / 0"][..],
+        &["/app/broken.py"],
+        &["-c", "import json; json.loads('{')"],
+        &["-c", "import socket; socket.create_connection(('192.0.2.1', 80))"],
+        &["-c", "print(1"],
+    ] {
         let outcome = run(&bench, &flags, &python, args).expect_code(1).expect_error("Error: ");
         assert!(!outcome.stderr.contains("aril: "), "{outcome:#?}");
         let record: Value = serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
         assert!(0 < record["stats"]["denials"].as_u64().unwrap(), "its start was denied nothing");
+    }
+}
+
+#[test]
+fn a_file_beside_the_root_is_granted_with_the_root() {
+    let Some(python) = guest("cpython.wasm") else { return };
+    let bench = Bench::with_shared_cache();
+    bench.file("script.py", "print('mine')\n");
+
+    let denied = run(&bench, &[], &python, &["script.py"]).expect_code(2);
+    denied.expect_error("the guest was denied `/script.py`").expect_error("`-v HOST_DIR:/:ro`");
+    run(&bench, &["-v", "./:/:ro"], &python, &["script.py"]).expect_code(0).expect_output("mine\n");
+}
+
+#[test]
+fn a_program_that_handled_a_refusal_of_memory_is_told_of_it() {
+    let Some(python) = guest("cpython.wasm") else { return };
+    let bench = Bench::with_shared_cache();
+
+    let outcome = run(&bench, &["-m", "64m"], &python, &["-c", "x = bytearray(100 << 20)"]);
+
+    let outcome = outcome.expect_code(1).expect_error("MemoryError");
+    outcome.expect_error("no more memory than 64 MiB; raise it with `--memory`");
+}
+
+#[test]
+fn a_flag_of_another_tool_is_answered_with_what_to_do_instead() {
+    let bench = Bench::new();
+
+    for (flag, advice) in [
+        ("--rm", "nothing is left of a run"),
+        ("-t", "`-i` keeps its input open"),
+        ("--network=none", "a guest has no network"),
+        ("--mount", "`-v HOST:GUEST[:ro]`"),
+    ] {
+        let outcome = bench.aril(["run", flag, "x.wasm"]).outcome().expect_code(125);
+        let outcome = outcome.expect_error(advice);
+        assert!(!outcome.stderr.contains("to pass"), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn the_record_on_standard_output_is_a_line_of_its_own() {
+    let Some(python) = guest("cpython.wasm") else { return };
+    let bench = Bench::with_shared_cache();
+
+    for (script, before) in [("print('x')", "x\n"), ("print('x', end='')", "x\n")] {
+        let outcome = run(&bench, &["--json", "-"], &python, &["-c", script]).expect_code(0);
+        let record = outcome.stdout.strip_prefix(before).expect(script);
+        serde_json::from_str::<Value>(record).unwrap();
     }
 }
 
@@ -829,5 +886,5 @@ fn help_names_every_verb_and_every_code() {
     }
     let both = [["run", "--help"], ["help", "run"]].map(|args| bench.aril(args).outcome().stdout);
     assert_eq!(both[0], both[1], "`run` is described twice, and differently");
-    assert!(both[0].contains("Usage: aril run [OPTIONS] FILE [ARGS]..."), "{}", both[0]);
+    assert!(both[0].contains("Usage: aril run [OPTIONS] FILE|IMAGE [ARGS]..."), "{}", both[0]);
 }

@@ -84,6 +84,11 @@ impl Bench {
         &self.cache
     }
 
+    /// Where images are: always its own.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
     /// Writes a file into the folder, and returns its path.
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
@@ -100,6 +105,7 @@ impl Bench {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("ARIL_CACHE_DIR", &self.cache)
+            .env("ARIL_DATA_DIR", self.data())
             .current_dir(self.path());
         Run { command, input: Stdin::Closed }
     }

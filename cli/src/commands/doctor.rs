@@ -2,12 +2,17 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use aril::Finding;
+use aril::Runtime;
 use aril::Standing;
 use clap::Args;
 
 use super::Common;
 use crate::report;
+
+/// What the line of the place for machine code is about.
+const CACHE: &str = "artifact cache";
 
 /// Show what this host can enforce, and what to do where it cannot
 #[derive(Args, Debug)]
@@ -18,7 +23,25 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let findings = self.common.runtime()?.doctor();
+        let (findings, broken) = match self.common.runtime() {
+            Ok(runtime) => (runtime.doctor(), None),
+            // All else is told as well, as if there were a place for machine code.
+            Err(error) => {
+                let elsewhere = tempfile::tempdir().context("there is no room for anything")?;
+                let findings = Runtime::open(elsewhere.path())?.doctor();
+                (findings, Some(format!("{error:#}")))
+            }
+        };
+        let findings = findings.into_iter().map(|finding| match (&broken, finding) {
+            (Some(error), finding) if finding.subject == CACHE => Finding {
+                standing: Standing::Missing,
+                found: error.clone(),
+                advice: Some("name a folder of your own with `--cache` or $ARIL_CACHE_DIR".into()),
+                ..finding
+            },
+            (_, finding) => finding,
+        });
+        let findings: Vec<Finding> = findings.collect();
         let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
         for Finding { subject, standing, found, advice } in &findings {
             let word = match standing {

@@ -1,10 +1,15 @@
 //! The verbs of the command line, one a file, and what their ends become.
 
+mod archives;
+mod build;
 mod compile;
 mod doctor;
 mod generate;
+mod images;
+mod inspect;
 mod limits;
 mod run;
+mod transfer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,6 +23,7 @@ use clap::Subcommand;
 
 use crate::folders;
 use crate::report;
+use crate::usage;
 
 /// Run WASI programs in sandboxes with enforced limits and granted capabilities.
 ///
@@ -26,18 +32,35 @@ use crate::report;
 #[derive(Debug, Parser)]
 #[command(name = "aril", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: the guest's own; 124 a limit on time or fuel; 125 aril itself \
-failed, or cannot grant or hold what was asked; 126 not runnable, or denied at start; 127 no such file; 134 trap; 137 out of memory; \
-143 stopped; 153 too much output; 128+n ended by signal n."
+    after_help = EXIT_CODES
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+/// What the codes mean that are not the guest's own.
+const EXIT_CODES: &str = "Exit codes: the guest's own; 124 a limit on time or fuel; 125 aril \
+itself failed, or cannot grant or hold what was asked; 126 not runnable, or denied at start; 127 no \
+such file or image; 134 trap; 137 out of memory; 143 stopped; 153 too much output; 128+n ended by \
+signal n.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Pull(transfer::Pull),
+    Push(transfer::Push),
+    Images(images::Images),
+    Inspect(inspect::Inspect),
+    Tag(images::Tag),
+    Rmi(images::Rmi),
+    Prune(images::Prune),
+    Build(build::Build),
+    Import(archives::Import),
+    Load(archives::Load),
+    Save(archives::Save),
+    Login(transfer::LogIn),
+    Logout(transfer::LogOut),
     Compile(compile::Compile),
     Doctor(doctor::Doctor),
     Completions(generate::Completions),
@@ -61,11 +84,23 @@ struct Common {
     /// `$HOME/.cache/aril`.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+
+    /// Keep images in this folder
+    ///
+    /// The default is the first that is set of `$ARIL_DATA_DIR`, `$XDG_DATA_HOME/aril` and
+    /// `$HOME/.local/share/aril`.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 impl Common {
     fn runtime(&self) -> anyhow::Result<Runtime> {
-        Ok(Runtime::open(folders::cache(self.cache.clone())?)?)
+        let builder = Runtime::builder(folders::cache(self.cache.clone())?);
+        // Only who asks for an image needs a place for them.
+        Ok(match folders::data(self.data.clone()) {
+            Some(data) => builder.data(data?).open()?,
+            None => builder.open()?,
+        })
     }
 }
 
@@ -80,7 +115,7 @@ pub(crate) fn main() -> ExitCode {
     match result {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => report::failure(&error),
-        Err(usage) => report::usage(&usage),
+        Err(error) => report::usage(&usage::told(error)),
     }
 }
 
@@ -88,6 +123,19 @@ impl Cli {
     fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(run) => run.execute(),
+            Command::Pull(pull) => pull.execute(),
+            Command::Push(push) => push.execute(),
+            Command::Login(login) => login.execute(),
+            Command::Logout(logout) => logout.execute(),
+            Command::Images(images) => images.execute(),
+            Command::Inspect(inspect) => inspect.execute(),
+            Command::Tag(tag) => tag.execute(),
+            Command::Rmi(rmi) => rmi.execute(),
+            Command::Prune(prune) => prune.execute(),
+            Command::Build(build) => build.execute(),
+            Command::Import(import) => import.execute(),
+            Command::Load(load) => load.execute(),
+            Command::Save(save) => save.execute(),
             Command::Compile(compile) => compile.execute(),
             Command::Doctor(doctor) => doctor.execute(),
             Command::Completions(completions) => completions.execute(&mut Self::command()),

@@ -11,28 +11,46 @@ use anyhow::Context as _;
 use anyhow::bail;
 use aril::Access;
 use aril::Directory;
+use aril::ErrorKind;
+use aril::Image;
 use aril::Input;
 use aril::Invocation;
 use aril::Occupation;
 use aril::Output;
+use aril::Reference;
+use aril::Runtime;
 use aril::SandboxSpec;
+use aril::Source;
 use clap::Args;
 
 use super::Common;
 use super::limits::LimitFlags;
+use super::transfer;
+use super::transfer::RegistryFlags;
 use crate::report;
+
+/// When an image is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PullPolicy {
+    /// Each time
+    Always,
+    /// When it is not in the store
+    Missing,
+    /// Never
+    Never,
+}
 
 /// Run a program in a sandbox
 ///
-/// FILE is a `.wasm` or `.wat` file: a WASI preview 1 command, or a component that exports
-/// `wasi:cli/run` (WASI 0.2 and 0.3). It is compiled at its first run, and starts at once from
+/// It is a `.wasm` or `.wat` file, or an image of the store: a WASI preview 1 command, or a component
+/// that exports `wasi:cli/run` (WASI 0.2 and 0.3). It is compiled at its first run, and starts at once from
 /// then on.
 #[derive(Args, Debug)]
-#[command(override_usage = "aril run [OPTIONS] FILE [ARGS]...")]
+#[command(override_usage = "aril run [OPTIONS] FILE|IMAGE [ARGS]...", after_help = super::EXIT_CODES)]
 pub(crate) struct Run {
     // One list: two would leave what stands right behind the program to our own flags.
     /// The program, and its arguments: all that follows it, flags too
-    #[arg(value_name = "FILE [ARGS]", required = true, trailing_var_arg = true)]
+    #[arg(value_name = "FILE|IMAGE [ARGS]", required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 
     /// Grant a directory of the host, as HOST:GUEST or HOST:GUEST:ro
@@ -71,6 +89,21 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// Whether an image is fetched from its registry
+    #[arg(long, value_enum, default_value_t = PullPolicy::Missing)]
+    pull: PullPolicy,
+
+    /// Let the program only read the image's files
+    #[arg(long)]
+    read_only: bool,
+
+    /// Start this program of the image instead of its own
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+
     #[command(flatten)]
     common: Common,
 
@@ -80,52 +113,145 @@ pub(crate) struct Run {
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let spec = self.spec()?;
-        let record = self.record_file()?;
         let runtime = self.common.runtime()?;
-        let mut progress = report::Progress::new(self.file());
+        let image = match (self.image(&runtime)?, &self.entrypoint) {
+            (Some(image), Some(program)) => Some(image.with_entrypoint(program)),
+            (None, Some(_)) => {
+                bail!("`--entrypoint` is for images: the program is the file itself")
+            }
+            (image, None) => image,
+        };
+        let mut spec = self.spec(image.as_ref())?;
+        let record = self.record_file()?;
+        let mut progress = report::Progress::new(self.program());
         let limits = self.limits.limits();
+        let files = image.clone();
+        let source = image.map_or_else(|| Source::file(self.program()), Source::image);
         let prepared =
-            runtime.prepare_alone(self.file(), &limits, |elapsed| progress.compiling(elapsed));
+            runtime.prepare_alone(source, &limits, |elapsed| progress.compiling(elapsed));
         progress.done();
-        let artifact = prepared?;
+        let artifact = prepared.map_err(|error| self.explained(error))?;
+        let files = match files {
+            Some(image) => runtime.image_files(&image, self.access_to_image())?,
+            None => None,
+        };
+        if let Some(files) = &files {
+            files.make_places(spec.places())?;
+            spec = spec.directory(files.directory());
+        }
         // From here on no path of the host is looked up any more.
         std::env::set_current_dir("/").context("cannot leave the working directory")?;
         let occupation =
             Occupation { grace: self.stop_timeout.unwrap_or_else(|| Occupation::default().grace) };
-        let never = runtime
-            .occupy(&artifact, &spec, occupation, move |outcome| report::ended(outcome, record))?;
+        let never = runtime.occupy(&artifact, &spec, occupation, move |outcome| {
+            let code = report::ended(outcome, record);
+            // What cannot be removed now is removed by the next run.
+            let _left = files.map(aril::ImageFiles::remove);
+            code
+        })?;
         match never {}
     }
 
     /// The program.
-    fn file(&self) -> &Path {
+    fn program(&self) -> &Path {
         // The command line is not taken without one.
         self.command.first().map_or(Path::new(""), Path::new)
     }
 
-    /// What the flags say, before anything of the guest is looked at.
-    fn spec(&self) -> anyhow::Result<SandboxSpec> {
-        let name = self.file().file_name().unwrap_or(self.file().as_os_str());
-        let mut spec = SandboxSpec::new(name.to_string_lossy())
-            .limits(self.limits.limits())
-            .stdin(if self.interactive { Input::Inherit } else { Input::Closed })
-            .stdout(Output::Inherit)
-            .stderr(Output::Inherit);
-        let args = self.command.iter().skip(1).enumerate().map(|(i, arg)| {
+    /// The image that is meant, where the program is none of the files that are there.
+    fn image(&self, runtime: &Runtime) -> anyhow::Result<Option<Image>> {
+        if self.is_path() || self.program().exists() {
+            return Ok(None);
+        }
+        let name = self.program().to_str().and_then(|name| name.parse::<Reference>().ok());
+        let Some(name) = name else { return Ok(None) };
+        let always = self.pull == PullPolicy::Always && name.registry().is_some();
+        let found = if always { None } else { Some(runtime.image(&name)) };
+        let missing = match &found {
+            None => true,
+            Some(found) => found.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound),
+        };
+        if missing && self.pull != PullPolicy::Never && name.registry().is_some() {
+            return transfer::pull(runtime, &name, false, &self.registry).map(Some);
+        }
+        match found.unwrap_or_else(|| runtime.image(&name)) {
+            Ok(image) => Ok(Some(image)),
+            // Neither: it is told as what most people meant.
+            Err(error) if error.kind() == ErrorKind::NotFound && name.registry().is_none() => {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn access_to_image(&self) -> Access {
+        if self.read_only { Access::ReadOnly } else { Access::ReadWrite }
+    }
+
+    /// The program and its arguments, as the image and the command line say.
+    fn words(&self, image: Option<&Image>) -> anyhow::Result<Vec<String>> {
+        let given = self.command.iter().skip(1).enumerate().map(|(i, arg)| {
             let text = arg.to_str().with_context(|| {
                 let arg = arg.display();
                 format!("argument {} is not UTF-8, and a guest takes nothing else: {arg}", i + 1)
             });
             text.map(str::to_owned)
         });
-        let args = args.collect::<anyhow::Result<Vec<String>>>()?;
+        let given = given.collect::<anyhow::Result<Vec<String>>>()?;
+        let program = self.program();
+        let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
+        let with_files = image.filter(|image| !image.is_artifact());
+        let mut words = match with_files {
+            Some(image) => image.execution().command_line(&given),
+            None => [vec![name.into_owned()], given].concat(),
+        };
+        if words.is_empty() {
+            words.push(program.to_string_lossy().into_owned());
+        }
+        Ok(words)
+    }
+
+    /// Whether the program is written as a path, and so is no image.
+    fn is_path(&self) -> bool {
+        let program = self.program();
+        let wasm = program.extension().is_some_and(|end| end == "wasm" || end == "wat");
+        wasm || program.is_absolute() || program.starts_with(".") || program.starts_with("..")
+    }
+
+    /// A failure, with what is worth knowing where nothing has the program's name.
+    fn explained(&self, error: aril::Error) -> anyhow::Error {
+        let unknown = error.kind() == ErrorKind::NotFound && !self.is_path();
+        let error = anyhow::Error::from(error);
+        if unknown {
+            return error.context(format!(
+                "there is neither a file nor an image `{}`",
+                aril::printable(&self.program().to_string_lossy())
+            ));
+        }
+        error
+    }
+
+    /// What the flags say, before anything of the guest is looked at.
+    fn spec(&self, image: Option<&Image>) -> anyhow::Result<SandboxSpec> {
+        let mut words = self.words(image)?;
+        let args = words.split_off(1);
+        let mut spec = SandboxSpec::new(words.remove(0))
+            .limits(self.limits.limits())
+            .stdin(if self.interactive { Input::Inherit } else { Input::Closed })
+            .stdout(Output::Inherit)
+            .stderr(Output::Inherit);
         spec = match &self.invoke {
             Some(function) => {
                 spec.invoke(Invocation { function: function.clone(), arguments: args })
             }
             None => spec.args(args),
         };
+        for variable in image.into_iter().flat_map(|image| &image.execution().env) {
+            let (name, value) = variable.split_once('=').with_context(|| {
+                format!("the image's variable `{}` has no value", aril::printable(variable))
+            })?;
+            spec = spec.env(name, value)?;
+        }
         for volume in &self.volumes {
             spec = spec.directory(directory(volume)?);
         }
@@ -139,7 +265,9 @@ impl Run {
                 spec = spec.env(name, value)?;
             }
         }
-        if let Some(directory) = &self.workdir {
+        let directory = image.map(|image| image.execution().working_dir.as_str());
+        let directory = directory.filter(|directory| !directory.is_empty());
+        if let Some(directory) = self.workdir.as_deref().or(directory) {
             spec = spec.working_directory(directory)?;
         }
         if self.trap_unknown_imports {
@@ -187,6 +315,9 @@ fn directory(volume: &OsString) -> anyhow::Result<Directory> {
 fn variable_of(variable: &OsString) -> anyhow::Result<Option<(String, String)>> {
     let not_utf8 = || format!("`-e {}` is not UTF-8", variable.display());
     let text = variable.to_str().with_context(not_utf8)?;
+    if text.is_empty() || text.starts_with('=') {
+        bail!("`-e {text}` cannot be a variable: it has no name");
+    }
     if let Some((name, value)) = text.split_once('=') {
         return Ok(Some((name.to_owned(), value.to_owned())));
     }
@@ -215,8 +346,14 @@ fn variables_of(path: &PathBuf) -> anyhow::Result<Vec<(String, String)>> {
         bail!("{}: it is larger than 2 MiB", failed());
     }
     let mut variables = Vec::new();
+    // Some editors begin a file with a mark that is no part of it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for line in text.lines().map(str::trim_start) {
         if !line.is_empty() && !line.starts_with('#') {
+            let name = line.split('=').next().unwrap_or(line);
+            if name.contains(char::is_whitespace) {
+                bail!("{}: the name `{}` has a space in it", failed(), aril::printable(name));
+            }
             variables.extend(variable_of(&line.into())?);
         }
     }
@@ -250,7 +387,7 @@ mod tests {
     #[test]
     fn variables_of_a_file_are_read_as_docker_reads_them() {
         let path = std::env::temp_dir().join(format!("aril-env-{}", std::process::id()));
-        std::fs::write(&path, "# comment\n\nA=1\n  B=two words # not a comment\nC=\n")
+        std::fs::write(&path, "\u{feff}# comment\n\nA=1\n  B=two words # not a comment\nC=\n")
             .expect("it can be written");
         let variables = variables_of(&path).expect("it can be read");
         std::fs::remove_file(&path).expect("it can be removed");

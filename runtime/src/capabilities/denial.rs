@@ -39,9 +39,12 @@ pub struct Denial {
     /// Which of its calls to the host that was, from 1 on. One shortly before the last is likely
     /// what ended the guest.
     pub call: u64,
-    /// Whether the guest named the path at the end of what it wrote: what programs end of, they
+    /// Whether the guest named the path in the last line that it wrote: what programs end of, they
     /// complain of. Known once it has ended.
     pub named: bool,
+    /// Whether it named it before that line, and went on: as where it tells which files it was
+    /// in when something else failed.
+    pub passed: bool,
 }
 
 /// How many denials are kept: the latest ones tell why a run failed.
@@ -53,7 +56,7 @@ const PATH_SIZE_MAX: usize = 1024;
 impl Denial {
     /// What a guest was refused. Of an endless path, the beginning is kept.
     pub(crate) fn new(path: &str, refusal: Refusal) -> Self {
-        Self { path: Self::shown(path).to_owned(), refusal, call: 0, named: false }
+        Self { path: Self::shown(path).to_owned(), refusal, call: 0, named: false, passed: false }
     }
 
     /// As much of a guest's path as is kept: it may be as long as the guest has memory.
@@ -62,6 +65,29 @@ impl Denial {
         let end = (0..=end).rev().find(|i| path.is_char_boundary(*i)).unwrap_or(0);
         &path[..end]
     }
+}
+
+/// What was written last, apart from what was written before. What Rust says of its backtraces
+/// behind an error is not part of it.
+fn last_line(words: &[u8]) -> (&[u8], &[u8]) {
+    let mut end = words.len();
+    loop {
+        let text = words[..end].trim_ascii_end();
+        let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let line = &text[start..];
+        if line.starts_with(b"note: ") && 0 < start {
+            end = start;
+            continue;
+        }
+        return (&text[..start], line);
+    }
+}
+
+/// Whether the last part of `path` is anywhere among the words.
+fn is_mentioned(words: &[u8], path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path).as_bytes();
+    let mut rests = (0..words.len()).map(|start| &words[start..]);
+    !name.is_empty() && rests.any(|rest| rest.starts_with(name))
 }
 
 /// Whether one of the words is `path`, or the end of it that a guest with a working directory, or
@@ -107,9 +133,10 @@ impl Denials {
     /// The latest denials, oldest first, of a guest that ended with these words.
     pub(crate) fn latest(&self, last_words: &[u8]) -> Vec<Denial> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let judged = |denial: &Denial| Denial {
-            named: is_named(last_words, &denial.path),
-            ..denial.clone()
+        let (before, last) = last_line(last_words);
+        let judged = |denial: &Denial| {
+            let named = is_named(last, &denial.path);
+            Denial { named, passed: !named && is_mentioned(before, &denial.path), ..denial.clone() }
         };
         kept.latest.iter().map(judged).collect()
     }
@@ -158,6 +185,26 @@ mod tests {
         ] {
             assert!(!named(words, path), "{words}");
         }
+    }
+
+    #[test]
+    fn what_is_told_on_the_way_to_another_error_is_not_what_the_guest_ended_of() {
+        let traceback =
+            b"Traceback:\n  File \"/lib/json/decoder.py\", line 3\n  File \"<string>\"\n\
+            JSONDecodeError: line 1 column 2\n";
+        let rust = b"Error: cannot open /data/x\nnote: run with `RUST_BACKTRACE=1`\n";
+        let denials = Denials::default();
+        for path in ["/lib/json/decoder.py", "/<string>", "/data/x", "/other"] {
+            denials.note(Denial::new(path, Refusal::NotGranted));
+        }
+        let told = |words| {
+            let latest = denials.latest(words);
+            latest.iter().map(|denial| (denial.named, denial.passed)).collect::<Vec<_>>()
+        };
+        let (nothing, passed, named) = ((false, false), (false, true), (true, false));
+        assert_eq!(told(traceback), [passed, passed, nothing, nothing]);
+        assert_eq!(told(rust), [nothing, nothing, named, nothing]);
+        assert_eq!(told(b"note: x"), [nothing; 4]);
     }
 
     #[test]

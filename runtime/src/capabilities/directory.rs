@@ -68,6 +68,17 @@ impl Directory {
         })
     }
 
+    /// A directory that is open already, to be seen by a guest as `guest`.
+    pub(crate) fn held(handle: File, host: &Path, guest: &str, access: Access) -> Self {
+        Self {
+            handle: Arc::new(handle),
+            host: host.to_owned(),
+            guest: guest.to_owned(),
+            access,
+            beside: Arc::default(),
+        }
+    }
+
     /// Whether the other grant is this one: the same handle, seen and used alike.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.handle, &other.handle)
@@ -161,6 +172,14 @@ pub enum GrantError {
     WorkingDirectory {
         /// The working directory.
         directory: String,
+    },
+    /// The working directory would be in a grant, and is not there.
+    #[error("cannot open the working directory `{directory}` in what is granted")]
+    NoWorkingDirectory {
+        /// The working directory.
+        directory: String,
+        /// Why.
+        source: io::Error,
     },
     /// An environment variable or argument cannot be one.
     #[error("{what} cannot be given to a guest: {reason}")]

@@ -10,6 +10,8 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
+use crate::platform::machine;
+
 use super::Access;
 use super::Capabilities;
 use super::Directory;
@@ -53,7 +55,10 @@ impl Files {
             builder.preopened_dir(&preopen.host, &preopen.guest, access).map_err(|error| {
                 GrantError::Open {
                     host: preopen.host.clone(),
-                    source: error.downcast().unwrap_or_else(std::io::Error::other),
+                    source: match machine::needs() {
+                        Some((_, lack, _)) => std::io::Error::other(lack),
+                        None => error.downcast().unwrap_or_else(std::io::Error::other),
+                    },
                 }
             })?;
         }

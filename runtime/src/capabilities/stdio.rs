@@ -161,6 +161,9 @@ impl OutEnd {
             Place::Stream { .. } => unreachable!("callers ask `is_direct` first"),
         }
         self.flow.note_written(fits);
+        if matches!(self.place, Place::Host { error: false }) {
+            self.flow.note_end_of_line(fits);
+        }
         if allowed < bytes.len() { Err(WriteError::Overflow) } else { Ok(()) }
     }
 }

@@ -103,9 +103,16 @@ fn working_directory(
     let (host, handle) = if rest.is_empty() {
         (grant.host.clone(), Arc::clone(&grant.handle))
     } else {
-        let inner = files::open_beneath(&grant.handle, &grant.host, rest).map_err(|_| refused())?;
+        let inner = files::open_beneath(&grant.handle, &grant.host, rest).map_err(|source| {
+            GrantError::NoWorkingDirectory { directory: directory.to_owned(), source }
+        })?;
         (grant.host.join(rest), Arc::new(inner))
     };
+    // The C library of preview 1 takes `.` and `/` for the same, and one would hide the other: paths
+    // from the root are what more programs use.
+    if granted.directories.iter().any(|grant| grant.guest == "/") {
+        return Ok(None);
+    }
     Ok(Some(Preopen {
         host: files::handle_path(&handle, &host),
         handle: Some(handle),

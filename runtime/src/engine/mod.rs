@@ -4,6 +4,7 @@ mod artifact;
 mod cache;
 mod compiler;
 mod config;
+mod describe;
 mod held;
 mod index;
 mod instrument;
@@ -19,6 +20,7 @@ pub(crate) use compiler::compile;
 pub(crate) use config::POOL_TABLE_ELEMENTS_MAX;
 pub(crate) use config::Pool;
 pub(crate) use config::running_engine;
+pub(crate) use describe::describe;
 pub(crate) use index::Known;
 #[cfg(fuzzing)]
 pub(crate) use index::read_entry;

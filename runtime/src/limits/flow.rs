@@ -28,6 +28,8 @@ pub(crate) struct Flow {
     /// Whether what is written is kept: a guest that was never refused anything costs no copy.
     listening: AtomicBool,
     last_words: Mutex<Vec<u8>>,
+    /// Whether standard output ended in the middle of a line.
+    mid_line: AtomicBool,
 }
 
 /// The guest wrote more than it may. Its end, when it reaches whoever runs it.
@@ -46,6 +48,7 @@ impl Flow {
             reader: AtomicWaker::new(),
             listening: AtomicBool::new(false),
             last_words: Mutex::default(),
+            mid_line: AtomicBool::new(false),
         }
     }
 
@@ -78,6 +81,18 @@ impl Flow {
             let beyond = words.len().saturating_sub(LAST_WORDS_SIZE);
             words.drain(..beyond);
         }
+    }
+
+    /// Notes what standard output ends with.
+    pub(crate) fn note_end_of_line(&self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.mid_line.store(*last != b'\n', Relaxed);
+        }
+    }
+
+    /// Whether standard output ended in the middle of a line.
+    pub(crate) fn is_mid_line(&self) -> bool {
+        self.mid_line.load(Relaxed)
     }
 
     /// From now on, the end of what the guest writes is kept.

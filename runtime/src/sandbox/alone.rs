@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -77,6 +78,8 @@ struct Finish {
     cpu_at_launch: Duration,
     holds: Mutex<Option<Vec<Hold>>>,
     report: Mutex<Option<Report>>,
+    /// The code of the end that is being told of.
+    told: OnceLock<u8>,
 }
 
 /// Who is told how a guest ended, and says the code that the process ends with.
@@ -95,6 +98,8 @@ impl Finish {
         let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner).take();
         match outcome {
             Ok(Ended { exit, results }) => {
+                // Whoever is told may not listen; how the guest ended is settled all the same.
+                let _first = self.told.set(exit.code());
                 self.vitals.note_end(&exit);
                 let vitals = &self.vitals;
                 let record = Record {
@@ -103,6 +108,7 @@ impl Finish {
                     holds: holds.unwrap_or_default(),
                     denials: vitals.denials(),
                     results,
+                    mid_line: vitals.flow.is_mid_line(),
                 };
                 report(Ok(&record))
             }
@@ -116,12 +122,13 @@ impl Finish {
     }
 
     /// Ends the process while the guest may still be running.
-    fn end(&self, exit: Exit) -> ! {
+    fn end(self: &Arc<Self>, exit: Exit) -> ! {
         // Nobody may read what the report has to say, and the guest must not go on for that long.
         let code = exit.code();
+        let finish = Arc::clone(self);
         let hurry = std::thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(move || {
             std::thread::sleep(REPORT_TIME_MAX);
-            process::exit_now(code)
+            process::exit_now(finish.told.get().copied().unwrap_or(code))
         });
         // Without a thread, the report takes as long as it takes.
         drop(hurry);
@@ -163,6 +170,7 @@ pub(crate) fn occupy(
         cpu_at_launch: clock::process_cpu_time(),
         holds: Mutex::new(Some(spec.limits.holds(&amounts, Watch::Process))),
         report: Mutex::new(Some(report)),
+        told: OnceLock::new(),
     });
     if let Some(count) = amounts.open_files {
         process::bound_open_files(count, granted).map_err(unwatched)?;

@@ -122,11 +122,13 @@ pub fn printable(text: &str) -> String {
 
 /// Whether a character does something else than being shown. All of those are below U+10000.
 pub(super) fn acts_on_terminals(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
+    let turns = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}');
+    // Among them are those that take no room, and so hide a difference.
+    let hides = matches!(c, '\u{ad}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c.is_control() || turns || hides
 }
 
-fn bounded(mut text: String) -> String {
+pub(super) fn bounded(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(MESSAGE_SIZE_MAX) {
         text.truncate(end);
     }
@@ -139,6 +141,7 @@ mod tests {
 
     #[test]
     fn a_strangers_text_cannot_write_to_a_terminal() {
+        assert_eq!(printable("a\u{200b}\u{2066}\u{feff}"), "a\\u{200b}\\u{2066}\\u{feff}");
         assert_eq!(printable("a\x1b[2J\nb\u{9b}\u{202e}ä"), "a\\u{1b}[2J\\u{a}b\\u{9b}\\u{202e}ä");
     }
 }

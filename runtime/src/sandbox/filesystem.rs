@@ -1,5 +1,7 @@
 //! The files of components: the engine's answers, counted, and judged where they refuse a path.
 
+use std::path::Path;
+
 use wasmtime::StoreContextMut;
 use wasmtime::component;
 use wasmtime::component::Accessor;
@@ -17,11 +19,14 @@ use wasmtime_wasi::p3::bindings::filesystem::types as fs3;
 
 use crate::capabilities::Denial;
 use crate::capabilities::Refusal;
+use crate::platform::files;
 
 use super::linking::WASI_2;
 use super::linking::WASI_3;
 use super::refusal::Answer;
+use super::state::PATH_SIZE_MAX;
 use super::state::State;
+use super::state::names_max;
 
 type Linker = component::Linker<State>;
 
@@ -51,6 +56,9 @@ macro_rules! judge_calls_2 {
             concat!("[method]descriptor.", $name),
             |mut store: StoreContextMut<'_, State>, ($($arg),*): ($($ty),*)| {
                 Box::new(async move {
+                    if [$($path.as_str()),+].into_iter().any(is_too_long) {
+                        return Ok((Err(fs2::ErrorCode::NameTooLong),));
+                    }
                     let paths = [$(($base.rep(), $path.clone())),+];
                     let mut view = store.data_mut().filesystem();
                     let result = fs2::HostDescriptor::$method(&mut view, $($arg),*).await;
@@ -68,6 +76,9 @@ macro_rules! judge_calls_3 {
             concat!("[method]descriptor.", $name),
             |accessor: &Accessor<State>, ($($arg),*): ($($ty),*)| {
                 Box::pin(async move {
+                    if [$($path.as_str()),+].into_iter().any(is_too_long) {
+                        return Ok((Err(fs3::ErrorCode::NameTooLong),));
+                    }
                     let paths = [$(($base.rep(), $path.clone())),+];
                     let files = accessor.with_getter::<WasiFilesystem>(State::filesystem);
                     let result =
@@ -77,6 +88,11 @@ macro_rules! judge_calls_3 {
             },
         )?;
     )*};
+}
+
+/// Whether a path is longer than any system takes.
+fn is_too_long(path: &str) -> bool {
+    PATH_SIZE_MAX < path.len()
 }
 
 /// Puts our counts and judgements around the files of WASI 0.2.
@@ -94,6 +110,31 @@ pub(super) fn judge_2(linker: &mut Linker) -> wasmtime::Result<()> {
     count_closed(&mut types)?;
     calls_on_paths!(judge_calls_2, types, fs2);
     types.func_wrap_async(
+        "[method]descriptor.read-directory",
+        |mut store: StoreContextMut<'_, State>, (this,): (Resource<Descriptor>,)| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let most = names_max(state.vitals.meter.left());
+                let names = match state.ctx().table.get(&this)? {
+                    Descriptor::Dir(directory) => {
+                        let place = Path::new("");
+                        files::count_names(&directory.dir, place, most + 1).unwrap_or(0)
+                    }
+                    Descriptor::File(_) => 0,
+                };
+                if most < names {
+                    return Ok((Err(fs2::ErrorCode::InsufficientMemory),));
+                }
+                let mut view = state.filesystem();
+                let result = fs2::HostDescriptor::read_directory(&mut view, this).await;
+                match result {
+                    Ok(stream) => Ok((Ok(stream),)),
+                    Err(error) => Ok((Err(error.downcast()?),)),
+                }
+            })
+        },
+    )?;
+    types.func_wrap_async(
         "[method]descriptor.open-at",
         |mut store: StoreContextMut<'_, State>,
          (this, flags, path, open, mode): (
@@ -104,7 +145,10 @@ pub(super) fn judge_2(linker: &mut Linker) -> wasmtime::Result<()> {
             fs2::DescriptorFlags,
         )| {
             Box::new(async move {
-                if let Some(refused) = store.data_mut().refuse_open(&path) {
+                if is_too_long(&path) {
+                    return Ok((Err(fs2::ErrorCode::NameTooLong),));
+                }
+                if let Some(refused) = store.data_mut().refuse_open(this.rep(), &path) {
                     return Ok((Err(refused.into()),));
                 }
                 let write = open.intersects(fs2::OpenFlags::CREATE | fs2::OpenFlags::TRUNCATE)
@@ -144,7 +188,11 @@ pub(super) fn judge_3(linker: &mut Linker) -> wasmtime::Result<()> {
             fs3::DescriptorFlags,
         )| {
             Box::pin(async move {
-                let refused = accessor.with(|mut access| access.data_mut().refuse_open(&path));
+                if is_too_long(&path) {
+                    return Ok((Err(fs3::ErrorCode::NameTooLong),));
+                }
+                let refused =
+                    accessor.with(|mut access| access.data_mut().refuse_open(this.rep(), &path));
                 if let Some(refused) = refused {
                     return Ok((Err(refused.into()),));
                 }
@@ -212,11 +260,12 @@ impl State {
         }
     }
 
-    fn refuse_open(&mut self, path: &str) -> Option<TooManyFiles> {
+    fn refuse_open(&mut self, base: u32, path: &str) -> Option<TooManyFiles> {
         if self.vitals.open_file() {
             return None;
         }
-        self.vitals.note_denial(Denial::new(path, Refusal::TooManyFiles));
+        let path = self.component().places.whole(base, path);
+        self.vitals.note_denial(Denial::new(&path, Refusal::TooManyFiles));
         Some(TooManyFiles)
     }
 

@@ -15,6 +15,7 @@ use crate::limits::Amounts;
 use crate::limits::LimitError;
 use crate::platform::machine;
 
+use super::end::bounded;
 use super::end::exit_of;
 use super::end::printable;
 use super::exit::Exit;
@@ -77,7 +78,7 @@ pub enum LaunchError {
 impl LaunchError {
     #[expect(clippy::needless_pass_by_value, reason = "used as the argument of `map_err`")]
     pub(super) fn engine(error: wasmtime::Error) -> Self {
-        Self::Engine { reason: printable(&format!("{error:#}")) }
+        Self::Engine { reason: printable(&bounded(format!("{error:#}"))) }
     }
 }
 
@@ -318,10 +319,9 @@ fn start_failure(error: &wasmtime::Error, vitals: &Vitals) -> Result<Exit, Launc
     }
     let text = format!("{error:#}");
     if machine::is_lack_of_memory(&text) {
-        let ceiling = machine::mappings_max().map_or_else(String::new, |max| {
-            format!(" (a process may have {max} mappings: {})", machine::MAPPINGS_BOUND)
-        });
-        return Err(LaunchError::Exhausted { reason: format!("{text}{ceiling}") });
+        let bound = machine::memory_bound().map_or_else(String::new, |bound| format!(" ({bound})"));
+        let reason = printable(&bounded(format!("{text}{bound}")));
+        return Err(LaunchError::Exhausted { reason });
     }
-    Ok(Exit::Denied(printable(&text)))
+    Ok(Exit::Denied(printable(&bounded(text))))
 }

@@ -13,6 +13,7 @@ use crate::engine::Code;
 use crate::engine::Form;
 use crate::engine::Known;
 
+use super::end::bounded;
 use super::end::printable;
 use super::filesystem;
 use super::guest::LaunchError;
@@ -122,12 +123,12 @@ impl Loaded {
             Code::Module(module) => module
                 .exports()
                 .filter(|export| matches!(export.ty(), ExternType::Func(_)))
-                .map(|export| printable(export.name()))
+                .map(|export| printable(&bounded(export.name().to_owned())))
                 .collect(),
             Code::Component(component) => component
                 .component_type()
                 .exports(&self.engine)
-                .map(|(name, _)| printable(name))
+                .map(|(name, _)| printable(&bounded(name.to_owned())))
                 .collect(),
         }
     }
@@ -140,9 +141,11 @@ impl Loaded {
                     if ty.params().len() + ty.results().len() == 0)
             }
             Code::Component(component) => {
+                let concurrent = self.is_concurrent();
                 component.component_type().exports(&self.engine).any(|(name, item)| {
                     name.starts_with("wasi:cli/run@")
-                        && matches!(item.ty, ComponentItem::ComponentInstance(_))
+                        && missing::is_provided(name, concurrent)
+                        && is_run(&item.ty, &self.engine)
                 })
             }
         };
@@ -150,6 +153,7 @@ impl Loaded {
             return Ok(());
         }
         let exports = self.exported_functions();
+        let other = exports.iter().find(|name| name.starts_with("wasi:cli/run@"));
         let serves = exports.iter().any(|name| {
             name.starts_with("wasi:http/incoming-handler@")
                 || name.starts_with("wasi:http/handler@")
@@ -157,6 +161,8 @@ impl Loaded {
         let start = if self.is_component() { "wasi:cli/run" } else { "_start" };
         let reason = if serves {
             "it serves `wasi:http`, which comes with `-p`: that is not built yet".to_owned()
+        } else if let Some(other) = other {
+            format!("it exports `{other}`, which is not the start of a program of WASI 0.2 or 0.3")
         } else if exports.is_empty() {
             format!("it exports no `{start}`, and no function at all")
         } else {
@@ -172,6 +178,16 @@ pub(super) const WASI_2: &str = "0.2.12";
 
 /// The same of WASI 0.3.
 pub(super) const WASI_3: &str = "0.3.0";
+
+/// Whether something exported is `wasi:cli/run`, by what it holds.
+fn is_run(item: &ComponentItem, engine: &Engine) -> bool {
+    let ComponentItem::ComponentInstance(instance) = item else { return false };
+    let run = instance.get_export(engine, "run");
+    let Some(ComponentItem::ComponentFunc(run)) = run.map(|run| run.ty) else { return false };
+    let results: Vec<_> = run.results().collect();
+    let [component::Type::Result(result)] = results.as_slice() else { return false };
+    run.params().len() == 0 && result.ok().is_none() && result.err().is_none()
+}
 
 /// Provides WASI 0.2, and 0.3 where the guest is concurrent, with our counts around it.
 fn link_component(linker: &mut component::Linker<State>, concurrent: bool) -> wasmtime::Result<()> {

@@ -9,6 +9,7 @@ use wasmtime::component::LinkerInstance;
 use wasmtime::component::ResourceType;
 use wasmtime::component::types::ComponentItem;
 
+use super::end::bounded;
 use super::end::printable;
 use super::guest::LaunchError;
 use super::state::State;
@@ -30,13 +31,18 @@ pub(super) fn in_module(error: &wasmtime::Error) -> LaunchError {
             format!(
                 "it imports {what}`{}` from `{}`, which nobody provides; `--trap-unknown-imports` \
                  {advice}",
-                printable(unknown.name()),
-                printable(unknown.module())
+                shown(unknown.name()),
+                shown(unknown.module())
             )
         }
-        None => printable(&format!("{error:#}")),
+        None => printable(&bounded(format!("{error:#}"))),
     };
     LaunchError::NotRunnable { reason }
+}
+
+/// A name, as it can be shown: a stranger's may be as long as its file.
+fn shown(name: &str) -> String {
+    printable(&bounded(name.to_owned()))
 }
 
 /// Why the flag does not help with memories, tables and the like: there is no use that could trap.
@@ -66,7 +72,7 @@ impl Imports<'_> {
         unknown.retain(|(_, stood_in_for)| !(trap_unknown && *stood_in_for));
         if unknown.is_empty() {
             // One of our interfaces, of which it wants more than there is.
-            return LaunchError::NotRunnable { reason: printable(&format!("{error:#}")) };
+            return LaunchError::NotRunnable { reason: printable(&bounded(format!("{error:#}"))) };
         }
         let helps = unknown.iter().all(|(_, stood_in_for)| *stood_in_for);
         let (http, others): (Vec<_>, Vec<_>) =
@@ -74,7 +80,7 @@ impl Imports<'_> {
         let mut parts = Vec::new();
         if !others.is_empty() {
             let more = others.len().saturating_sub(NAMED_MAX);
-            let names = others.iter().take(NAMED_MAX).map(|name| format!("`{}`", printable(name)));
+            let names = others.iter().take(NAMED_MAX).map(|name| format!("`{}`", shown(name)));
             let names = names.collect::<Vec<_>>().join(", ");
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             parts.push(format!("{names}{more}, which nobody provides"));
@@ -165,7 +171,7 @@ fn is_of_wasi(name: &str) -> bool {
 
 /// Whether this is the name of an interface that we provide. Versions that differ in the last of
 /// their numbers fit each other; what comes before a release fits nothing.
-fn is_provided(name: &str, concurrent: bool) -> bool {
+pub(super) fn is_provided(name: &str, concurrent: bool) -> bool {
     let Some((_, version)) = wasi_package(name).filter(|(package, _)| PACKAGES.contains(package))
     else {
         return false;

@@ -1,9 +1,11 @@
 //! WASI preview 1: the engine's implementation, with our counts, limits and ends around it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types;
 use wasmtime_wasi::p1::types::Errno;
@@ -20,13 +22,14 @@ use crate::capabilities::Refusal;
 use crate::capabilities::Streams;
 use crate::capabilities::WriteError;
 use crate::limits::Overflow;
+use crate::platform::files;
 
 use super::refusal::Answer;
 use super::refusal::Places;
+use super::state::CALL_SIZE_MIN;
+use super::state::PATH_SIZE_MAX;
+use super::state::names_max;
 use super::vitals::Vitals;
-
-/// What one call may copy in any case, in bytes; beyond, as much as the guest has memory left.
-const CALL_SIZE_MIN: u64 = 512 << 10;
 
 /// What is gathered for one write to an output.
 const GATHER_SIZE: usize = 64 << 10;
@@ -116,6 +119,18 @@ impl Preview1 {
         }
     }
 
+    /// The most names that an open directory has, counted up to `enough`.
+    fn names_in_any(&mut self, enough: usize) -> usize {
+        let open = self.inner.ctx().table.iter_mut();
+        let counts = open.map(|entry| match entry.downcast_ref::<Descriptor>() {
+            Some(Descriptor::Dir(directory)) => {
+                files::count_names(&directory.dir, Path::new(""), enough).unwrap_or(0)
+            }
+            _ => 0,
+        });
+        counts.max().unwrap_or(0)
+    }
+
     /// The output that a descriptor is, where it can be written to at once.
     fn output(&self, fd: types::Fd) -> Option<&OutEnd> {
         let fd = u32::from(fd) as usize;
@@ -195,6 +210,14 @@ impl Preview1 {
     }
 }
 
+/// Refuses paths that are longer than any system takes, before they are copied.
+fn check_length(paths: &[GuestPtr<str>]) -> Result<(), Error> {
+    if paths.iter().any(|path| PATH_SIZE_MAX < path.len() as usize) {
+        return Err(Errno::Nametoolong.into());
+    }
+    Ok(())
+}
+
 /// Passes calls on as they are.
 macro_rules! pass {
     ($(fn $name:ident($($arg:ident: $ty:ty),*) -> $ok:ty;)*) => {$(
@@ -217,6 +240,7 @@ macro_rules! pass_async {
 macro_rules! pass_judged {
     ($($write:literal fn $name:ident($($arg:ident: $ty:ty),*) -> $ok:ty => $($fd:ident, $path:ident),+;)*) => {$(
         async fn $name(&mut self, memory: &mut GuestMemory<'_>, $($arg: $ty),*) -> Result<$ok, Error> {
+            check_length(&[$($path),+])?;
             let result = self.inner.$name(memory, $($arg),*).await;
             self.judged(result, memory, &[$(($fd, $path)),+], $write)
         }
@@ -263,7 +287,6 @@ impl WasiSnapshotPreview1 for Preview1 {
         fn fd_pwrite(fd: types::Fd, buffers: types::CiovecArray, offset: types::Filesize) -> types::Size;
         fn fd_seek(fd: types::Fd, offset: types::Filedelta, whence: types::Whence) -> types::Filesize;
         fn fd_sync(fd: types::Fd) -> ();
-        fn fd_readdir(fd: types::Fd, buffer: GuestPtr<u8>, size: types::Size, cookie: types::Dircookie) -> types::Size;
         fn poll_oneoff(subs: GuestPtr<types::Subscription>, events: GuestPtr<types::Event>, count: types::Size) -> types::Size;
     }
 
@@ -279,6 +302,23 @@ impl WasiSnapshotPreview1 for Preview1 {
         true fn path_unlink_file(fd: types::Fd, path: GuestPtr<str>) -> () => fd, path;
     }
 
+    async fn fd_readdir(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: types::Fd,
+        buffer: GuestPtr<u8>,
+        size: types::Size,
+        cookie: types::Dircookie,
+    ) -> Result<types::Size, Error> {
+        let most = names_max(self.vitals.meter.left());
+        let names = self.places.names_in(fd.into(), most + 1);
+        // A directory that was moved is not found by its path; it is one of those that are open.
+        if most < names.unwrap_or_else(|| self.names_in_any(most + 1)) {
+            return Err(Errno::Nomem.into());
+        }
+        self.inner.fd_readdir(memory, fd, buffer, size, cookie).await
+    }
+
     async fn path_open(
         &mut self,
         memory: &mut GuestMemory<'_>,
@@ -290,8 +330,10 @@ impl WasiSnapshotPreview1 for Preview1 {
         inheriting: types::Rights,
         fdflags: types::Fdflags,
     ) -> Result<types::Fd, Error> {
+        check_length(&[path])?;
         if !self.vitals.open_file() {
-            let denial = Denial::new(&memory.as_cow_str(path)?, Refusal::TooManyFiles);
+            let path = self.places.whole(fd.into(), &memory.as_cow_str(path)?);
+            let denial = Denial::new(&path, Refusal::TooManyFiles);
             self.vitals.note_denial(denial);
             return Err(Errno::Mfile.into());
         }

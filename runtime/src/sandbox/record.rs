@@ -32,6 +32,8 @@ pub struct Record {
     pub denials: Vec<Denial>,
     /// What the invoked function returned, as text.
     pub results: Vec<String>,
+    /// Whether what it wrote to this process's standard output ends in the middle of a line.
+    pub mid_line: bool,
 }
 
 impl Record {
@@ -123,7 +125,7 @@ struct WireDenial<'a> {
 
 impl<'a> From<&'a Record> for Wire<'a> {
     fn from(record: &'a Record) -> Self {
-        let Record { exit, stats, holds, denials, results } = record;
+        let Record { exit, stats, holds, denials, results, mid_line: _ } = record;
         let (mut guest_code, mut signal, mut wall, mut trap) = (None, None, None, None);
         match exit {
             Exit::Exited(code) => guest_code = Some(*code),

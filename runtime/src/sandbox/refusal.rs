@@ -119,13 +119,30 @@ impl Places {
             (Some(grant), _) if leads_out(grant, place?, path) => Refusal::Outside,
             (_, Answer::NotPermitted) => return None,
         };
+        Some(Denial::new(&self.whole(base, path), refusal))
+    }
+
+    /// A path from `base`, as the guest sees it from its root.
+    pub(super) fn whole(&self, base: u32, path: &str) -> String {
         let shown = Denial::shown(path);
-        let Some(place) = place.filter(|_| !path.starts_with('/')) else {
-            return Some(Denial::new(shown, refusal));
-        };
+        let place = self.known.get(&base).filter(|_| !path.starts_with('/'));
+        let Some(place) = place else { return shown.to_owned() };
         let start = self.grant(place).place.trim_end_matches('/');
         let between = if place.way.is_empty() { "" } else { "/" };
-        Some(Denial::new(&format!("{start}{between}{}/{shown}", place.way), refusal))
+        format!("{start}{between}{}/{shown}", place.way)
+    }
+
+    /// How many names the open directory `number` has, counted up to `enough`; nothing where it is no
+    /// longer where the guest found it.
+    pub(super) fn names_in(&self, number: u32, enough: usize) -> Option<usize> {
+        let place = self.known.get(&number)?;
+        let grant = self.grant(place);
+        let handle = grant.handle.as_ref()?;
+        if place.way.is_empty() {
+            return files::count_names(handle, &grant.host, enough).ok();
+        }
+        let inner = files::open_beneath(handle, &grant.host, &place.way).ok()?;
+        files::count_names(&inner, &grant.host.join(&place.way), enough).ok()
     }
 
     fn grant(&self, place: &Place) -> &Preopen {

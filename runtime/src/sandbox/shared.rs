@@ -273,7 +273,14 @@ impl Sandbox {
         // They hold, or they would not be there.
         let amounts = limits.amounts(captures);
         let holds = amounts.map(|amounts| limits.holds(&amounts, Watch::Shared));
-        Ok(Record { exit, stats, holds: holds.unwrap_or_default(), denials, results })
+        Ok(Record {
+            exit,
+            stats,
+            holds: holds.unwrap_or_default(),
+            denials,
+            results,
+            mid_line: false,
+        })
     }
 
     /// Whether the guest has ended.

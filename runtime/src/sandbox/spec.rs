@@ -102,6 +102,11 @@ impl SandboxSpec {
         Ok(self)
     }
 
+    /// Where the guest sees the directories that it was granted.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        self.capabilities.directories.iter().map(Directory::guest)
+    }
+
     /// Sets the guest's working directory, which must be in a granted directory. It is granted a
     /// second time as `.`, and `PWD` is set to it where it is not set already.
     ///

@@ -29,6 +29,24 @@ const RESOURCES_BESIDE_FILES: usize = 1024;
 /// The most there ever is, where files are not limited.
 const RESOURCES_UNLIMITED: usize = 1 << 20;
 
+/// The longest path that is taken from a guest, in bytes. The engine copies a path several times, and
+/// aborts the process where there is no room for a copy.
+pub(super) const PATH_SIZE_MAX: usize = 4096;
+
+/// What the host holds for a name of a directory that is listed, in bytes: the longest name, and
+/// what is kept of it.
+pub(super) const NAME_COST: u64 = 512;
+
+/// What one call may make the host hold in any case, in bytes; beyond, as much as the guest has
+/// memory left.
+pub(super) const CALL_SIZE_MIN: u64 = 512 << 10;
+
+/// How many names a directory may have to be listed, for a guest that has `left` bytes of memory: the
+/// engine reads all of them before it gives the guest the first.
+pub(super) fn names_max(left: u64) -> usize {
+    usize::try_from(left.max(CALL_SIZE_MIN) / NAME_COST).unwrap_or(usize::MAX)
+}
+
 /// How many resources a guest has that may have so many files open.
 pub(super) fn resources_max(open_files: Option<u32>) -> usize {
     let files = open_files.and_then(|count| usize::try_from(count).ok());

@@ -105,7 +105,8 @@ impl Runtime {
         let limit = settings.compile_time_max;
         let report = process::run(&program, &call, input, output, limit, BEAT, waiting).map_err(
             |error| match error {
-                process::ChildError::Start { .. } => {
+                // Nobody but the system, or whoever else may, ends a process so.
+                process::ChildError::Signal { signal: 9 } | process::ChildError::Start { .. } => {
                     NotCompiled::new(ErrorKind::Unavailable, CompilerError::from(error))
                 }
                 _ => NotCompiled::new(ErrorKind::NotRunnable, CompilerError::from(error)),

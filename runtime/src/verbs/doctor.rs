@@ -54,6 +54,14 @@ impl Runtime {
             Finding::good("engine", crate::engine::ENGINE.to_owned()),
             Finding::good("artifact cache", self.cache().display().to_string()),
         ];
+        if let Some((subject, found, advice)) = machine::needs() {
+            let advice = Some(advice.to_owned());
+            let (subject, found) = (subject.to_owned(), found.to_owned());
+            findings.push(Finding { subject, standing: Standing::Missing, found, advice });
+        }
+        if let Some(found) = machine::too_powerful() {
+            findings.push(Finding::weak("user", found, "run strangers' code as another user"));
+        }
         findings.extend(limits());
         findings.push(match machine::mappings_max() {
             Some(max) => Finding::good(

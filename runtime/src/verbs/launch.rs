@@ -124,7 +124,8 @@ impl Runtime {
         let (runtime, artifact) = (self.clone(), artifact.clone());
         let form = artifact.inner.known.form;
         let loading = tokio::task::spawn_blocking(move || {
-            runtime.load(&artifact, kind, place, |at| runtime.shared_engine(form, kind, at))
+            runtime
+                .load_artifact(&artifact, kind, place, |at| runtime.shared_engine(form, kind, at))
         });
         match loading.await {
             Ok(loaded) => loaded,

@@ -50,8 +50,9 @@ impl Runtime {
         spec.limits.amounts(false).map_err(|error| failed(error.into()))?;
         self.check_grants(spec).map_err(failed)?;
         let form = artifact.inner.known.form;
-        let loaded = self
-            .load(artifact, kind, Place::Anywhere, |_| running_engine(form, kind, stack, None))?;
+        let loaded = self.load_artifact(artifact, kind, Place::Anywhere, |_| {
+            running_engine(form, kind, stack, None)
+        })?;
         sandbox::occupy(&loaded, spec, self.inner.cache.empty(), occupation, Box::new(report))
             .map_err(failed)
     }

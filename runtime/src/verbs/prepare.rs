@@ -21,6 +21,7 @@ use crate::engine::Verified;
 use crate::engine::WASM_SIZE_MAX;
 use crate::error::Error;
 use crate::error::ErrorKind;
+use crate::image::Image;
 use crate::platform::files;
 use crate::sandbox::Loaded;
 use crate::units::Bytes;
@@ -32,13 +33,25 @@ use super::runtime::Runtime;
 /// Where wasm comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    path: PathBuf,
+    origin: Origin,
+}
+
+/// Where the wasm is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    File(PathBuf),
+    Image(Box<Image>),
 }
 
 impl Source {
     /// A `.wasm` or `.wat` file. What it is is decided by its content.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { origin: Origin::File(path.into()) }
+    }
+
+    /// The program of an image.
+    pub fn image(image: Image) -> Self {
+        Self { origin: Origin::Image(Box::new(image)) }
     }
 }
 
@@ -95,6 +108,23 @@ fn failed(name: &str, NotCompiled { kind, source }: NotCompiled) -> Error {
     Error::Prepare { what: name.to_owned(), kind, source }
 }
 
+/// What it means that a program cannot be read.
+fn unreadable(error: std::io::Error) -> NotCompiled {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        std::io::ErrorKind::PermissionDenied
+        | std::io::ErrorKind::NotADirectory
+        | std::io::ErrorKind::IsADirectory
+        | std::io::ErrorKind::FileTooLarge
+        | std::io::ErrorKind::InvalidFilename
+        | std::io::ErrorKind::InvalidInput => ErrorKind::NotRunnable,
+        // The host has no descriptors, no memory, or a broken disk.
+        _ if error.raw_os_error().is_some_and(files::is_lack) => ErrorKind::Exhausted,
+        _ => ErrorKind::NotRunnable,
+    };
+    NotCompiled::new(kind, error)
+}
+
 impl Runtime {
     /// Makes wasm ready to be launched: compiles it in a process of its own, unless the cache has
     /// its machine code already.
@@ -135,10 +165,18 @@ impl Runtime {
         kind: Kind,
         waiting: &mut dyn FnMut(Duration),
     ) -> Result<Artifact, Error> {
-        let name = source.path.display().to_string();
-        let (file, known, artifact) = self
-            .find_or_compile(&source.path, kind, waiting)
-            .map_err(|error| failed(&name, error))?;
+        let (name, file, expected) = match &source.origin {
+            Origin::File(path) => {
+                let name = path.display().to_string();
+                let file = files::open(path).map_err(|error| failed(&name, unreadable(error)))?;
+                (name, file, None)
+            }
+            Origin::Image(image) => {
+                (image.to_string(), self.program_of(image)?, image.program_digest())
+            }
+        };
+        let found = self.find_or_compile(&file, expected, kind, waiting);
+        let (known, artifact) = found.map_err(|error| failed(&name, error))?;
         let found = Mutex::new(Some((kind, artifact)));
         let loaded = Mutex::default();
         Ok(Artifact { inner: Arc::new(ArtifactInner { name, file, known, found, loaded }) })
@@ -146,19 +184,12 @@ impl Runtime {
 
     fn find_or_compile(
         &self,
-        path: &Path,
+        file: &File,
+        expected: Option<Digest>,
         kind: Kind,
         waiting: &mut dyn FnMut(Duration),
-    ) -> Result<(File, Known, Verified), NotCompiled> {
-        let unreadable = |error: std::io::Error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-                _ => ErrorKind::NotRunnable,
-            };
-            NotCompiled::new(kind, error)
-        };
+    ) -> Result<(Known, Verified), NotCompiled> {
         let not_wasm = |reason: &str| NotCompiled::new(ErrorKind::NotRunnable, reason.to_owned());
-        let file = files::open(path).map_err(unreadable)?;
         let looked_at = SystemTime::now();
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.is_dir() {
@@ -173,20 +204,24 @@ impl Runtime {
         let identity = files::identity(&metadata);
         let cache = &self.inner.cache;
         if let Some(known) = identity.as_ref().and_then(|identity| cache.known_file(identity))
+            && expected.is_none_or(|expected| expected == known.digest)
             && let Some(artifact) = cache.find(&known, kind)
         {
-            return Ok((file, known, artifact));
+            return Ok((known, artifact));
         }
-        let (digest, _) = Digest::of_reader(&file, WASM_SIZE_MAX).map_err(unreadable)?;
-        let (known, artifact) = self.compiled(&file, &digest, kind, waiting)?;
+        let (digest, _) = Digest::of_reader(file, WASM_SIZE_MAX).map_err(unreadable)?;
+        if expected.is_some_and(|expected| expected != digest) {
+            return Err(not_wasm("its content is not what its name says; pull it again"));
+        }
+        let (known, artifact) = self.compiled(file, &digest, kind, waiting)?;
         if let Some(identity) = &identity {
             cache.remember_file(identity, &known, looked_at);
         }
-        Ok((file, known, artifact))
+        Ok((known, artifact))
     }
 
     /// The artifact's machine code of this kind in this process, on this engine.
-    pub(super) fn load(
+    pub(super) fn load_artifact(
         &self,
         artifact: &Artifact,
         kind: Kind,

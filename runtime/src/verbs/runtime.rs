@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use wasmtime::Engine;
 
 use crate::capabilities::KnownFiles;
+use crate::content::Store;
 use crate::engine::Cache;
 use crate::engine::Form;
 use crate::engine::Kind;
@@ -38,6 +40,8 @@ pub struct Runtime {
 pub(super) struct Inner {
     pub(super) settings: RuntimeBuilder,
     pub(super) cache: Cache,
+    /// Opened when the first image is asked for.
+    pub(super) store: OnceLock<Store>,
     /// The engines that are shared by sandboxes, made when the first one needs them.
     engines: Mutex<HashMap<(Form, Kind, Place), Engine>>,
     pub(super) ticker: Mutex<Option<Ticker>>,
@@ -62,6 +66,7 @@ pub(super) enum Place {
 #[must_use]
 pub struct RuntimeBuilder {
     pub(super) cache: PathBuf,
+    pub(super) data: Option<PathBuf>,
     pub(super) program: Option<PathBuf>,
     pub(super) sandboxes_max: u32,
     pub(super) stack: Bytes,
@@ -75,6 +80,7 @@ impl Runtime {
     pub fn builder(cache: impl Into<PathBuf>) -> RuntimeBuilder {
         RuntimeBuilder {
             cache: cache.into(),
+            data: None,
             program: None,
             sandboxes_max: 1000,
             stack: STACK_DEFAULT,
@@ -126,6 +132,13 @@ impl Runtime {
 }
 
 impl RuntimeBuilder {
+    /// Keeps images in this folder of this user's own, in `content`: an OCI image layout that
+    /// other tools can read. Without such a folder there are no images.
+    pub fn data(mut self, data: impl Into<PathBuf>) -> Self {
+        self.data = Some(data.into());
+        self
+    }
+
     /// Uses this program to compile, rather than this process's own: an `aril` of the same
     /// version, or a program that calls [`roles`](crate::roles).
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
@@ -180,6 +193,7 @@ impl RuntimeBuilder {
             inner: Arc::new(Inner {
                 settings: self,
                 cache,
+                store: OnceLock::new(),
                 engines: Mutex::default(),
                 ticker: Mutex::default(),
                 alive: AtomicU32::default(),

@@ -13,6 +13,7 @@ use aril::Limits;
 use super::component;
 use super::guest::BUFFER;
 use super::guest::BUFFER_SIZE;
+use super::guest::DIRECTORY;
 use super::guest::Guest;
 use super::guest::READ;
 use super::guest::RETURNED;
@@ -20,6 +21,10 @@ use super::host::Attack;
 use super::host::Host;
 use super::shared::runtime;
 use super::shared::spec;
+
+/// `nametoolong` and `nomem` of preview 1.
+const NAMETOOLONG: u32 = 37;
+const NOMEM: u32 = 48;
 
 /// How late an end by the deadline may be on a busy machine. The promise is 10 ms; the benches
 /// measure it.
@@ -153,6 +158,103 @@ fn what_the_host_holds_for_instances_is_charged_to_the_guest() {
     denied(&component(20));
     let host = Host::new();
     host.attack_wat(["--memory", "2m"], component(2), |run| run).expect_code(0);
+}
+
+#[test]
+fn an_endless_path_is_refused_before_anything_is_made_of_it() {
+    // Half of the default limit: a copy or two of it would be more than the process may have.
+    const SIZE: u32 = 500_000_000;
+    let path = format!("(i32.const {BUFFER}) (i32.const {SIZE})");
+    let long = format!("(i32.const 3) {path}");
+    let host = Host::new();
+    let guest = Guest::new()
+        .pages(8000)
+        .code(format!("(memory.fill (i32.const {BUFFER}) (i32.const 97) (i32.const {SIZE}))"))
+        .call(
+            "open",
+            "path_open",
+            format!(
+                "(i32.const 3) (i32.const 0) {path} (i32.const 0) (i64.const 0) (i64.const 0) \
+                 (i32.const 0) (i32.const 8)"
+            ),
+        )
+        .call("mkdir", "path_create_directory", &long)
+        .call("rmdir", "path_remove_directory", &long)
+        .call("unlink", "path_unlink_file", &long)
+        .call("rename", "path_rename", format!("{long} {long}"))
+        .call("symlink", "path_symlink", format!("{path} {long}"))
+        .call("link", "path_link", format!("(i32.const 3) (i32.const 0) {path} {long}"))
+        .call(
+            "readlink",
+            "path_readlink",
+            format!("{long} (i32.const 0) (i32.const 0) (i32.const 8)"),
+        )
+        .call(
+            "stat",
+            "path_filestat_get",
+            format!("(i32.const 3) (i32.const 0) {path} (i32.const 0)"),
+        );
+    let attack = host.attack(host.grant("grant", "/"), &guest).expect_code(0);
+    for call in
+        ["open", "mkdir", "rmdir", "unlink", "rename", "symlink", "link", "readlink", "stat"]
+    {
+        assert_eq!(attack.number(call), NAMETOOLONG, "{call}");
+    }
+}
+
+#[test]
+fn a_directory_with_more_names_than_a_guest_has_memory_for_is_not_listed() {
+    let host = Host::new();
+    let folder = host.folder("grant/many");
+    for number in 0..5000 {
+        fs::write(folder.join(number.to_string()), "").unwrap();
+    }
+    let list = |guest: Guest, fd: &str| {
+        let buffer = format!("(i32.const {BUFFER}) (i32.const 4096) (i64.const 0) (i32.const 8)");
+        guest.call("list", "fd_readdir", format!("{fd} {buffer}"))
+    };
+    let open = |guest: Guest| guest.open(3, "many", DIRECTORY, 0);
+    let limits = |memory: &str| [OsString::from("--memory"), memory.into()];
+    let grant = host.grant("grant", "/");
+    for (memory, errno) in [("3m", NOMEM), ("16m", 0)] {
+        let guest = list(open(Guest::new()), RETURNED);
+        let flags = limits(memory).into_iter().chain(grant.iter().cloned());
+        assert_eq!(host.attack(flags, &guest).expect_code(0).number("list"), errno, "{memory}");
+    }
+    // One that was moved is found by what is open.
+    let mut guest = open(Guest::new()).code("(local.set $n (i32.load (i32.const 8)))");
+    let (from, to) = (guest.text("many"), guest.text("moved"));
+    let operands = format!("(i32.const 3) {from} (i32.const 3) {to}");
+    let guest = list(guest.call("move", "path_rename", operands), "(local.get $n)");
+    let guest = host.bench().file("move.wat", guest.wat());
+    let args = limits("3m").into_iter().chain(grant).chain([guest.into_os_string()]);
+    let attack = Attack { outcome: host.run(args).outcome() }.expect_code(0);
+    assert_eq!((attack.number("move"), attack.number("list")), (0, NOMEM));
+}
+
+#[test]
+fn a_file_that_grows_too_large_for_the_host_is_an_error_of_the_guests_write() {
+    let Some(python) = crate::support::guest("cpython.wasm") else { return };
+    let host = Host::new();
+    let script = "import os\nf = os.open('/d/large', os.O_WRONLY | os.O_CREAT)\n\
+                  os.lseek(f, 1 << 30, 0)\ntry: os.write(f, b'x')\n\
+                  except OSError as error: print(error.errno)";
+    let [flag, grant] = host.grant("grant", "/d");
+    host.folder("grant");
+    let mut run = host.run([""; 0]);
+    let program = run.command.get_program().to_owned();
+    let mut shell = std::process::Command::new("sh");
+    // Half a megabyte: enough for what is ours to write.
+    shell.args(["-c", "ulimit -f 1024; exec \"$0\" run \"$3\" \"$4\" \"$1\" -c \"$2\""]);
+    shell.arg(program).arg(python).arg(script).args([flag, grant]);
+    for (name, value) in run.command.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    let shared = crate::support::Bench::with_shared_cache();
+    shell.env("ARIL_CACHE_DIR", shared.cache());
+    run.command = shell;
+    // 22 is EFBIG of preview 1.
+    run.outcome().expect_code(0).expect_output("22\n");
 }
 
 #[test]

@@ -1,0 +1,194 @@
+//! `aril build`: from a wasm file to an image.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use anyhow::bail;
+use aril::ImageFormat;
+use aril::Reference;
+use clap::Args;
+use clap::ValueEnum;
+
+use super::Common;
+use crate::report;
+use crate::words;
+
+/// Make an image of a wasm file and what it needs
+///
+/// The same files make the same image, whenever and wherever it is built. Its files are as old as
+/// `$SOURCE_DATE_EPOCH` says, in seconds since 1970; without it, of 1970.
+#[derive(Args, Debug)]
+pub(super) struct Build {
+    /// The program, `.wasm` or `.wat`
+    #[arg(value_name = "WASM")]
+    path: PathBuf,
+
+    /// What the image is called; more than once for more names
+    #[arg(short, long = "tag", value_name = "NAME", required_unless_present = "file")]
+    tags: Vec<Reference>,
+
+    /// Copy a file, or what is in a directory, into the image
+    ///
+    /// DST is an absolute path in the image; a file is copied into it where it ends in `/`.
+    #[arg(long = "copy", value_name = "SRC:DST")]
+    copies: Vec<String>,
+
+    /// The program in the image and the arguments that are always there, a word each
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    entrypoint: Vec<String>,
+
+    /// The arguments unless others are given to a run, a word each
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    cmd: Vec<String>,
+
+    /// A variable that the program sees
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+
+    /// What else is told of the image
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+
+    /// The directory in which the program starts
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+
+    /// Who made it
+    #[arg(long, value_name = "TEXT")]
+    author: Option<String>,
+
+    /// In which form it is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "image")]
+    format: Format,
+
+    // Known, so that it can be said that it is not built yet.
+    #[arg(short, long, value_name = "FILE", hide = true)]
+    file: Option<PathBuf>,
+
+    /// Say nothing but the digest
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Files in a layer, which every container tool pulls
+    Image,
+    /// The wasm file alone, as the CNCF's `wasm-oci-artifact` has it
+    Artifact,
+}
+
+impl Build {
+    pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        if self.file.is_some() || self.path.is_dir() {
+            bail!(
+                "building from a Dockerfile and a directory is not built yet: give the wasm file, \
+                 and the files that it needs by `--copy SRC:DST`"
+            );
+        }
+        let [name, others @ ..] = self.tags.as_slice() else {
+            bail!("a name is needed: `-t NAME`")
+        };
+        let build = self.as_told()?;
+        let runtime = self.common.runtime()?;
+        let image = runtime.build(&build, name)?;
+        for other in others {
+            runtime.tag(&image, other)?;
+        }
+        if !self.quiet {
+            for name in &self.tags {
+                report::say(format_args!("built `{name}`, {}", words::size(image.size())));
+            }
+        }
+        report::line(format_args!("{}", image.digest()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn as_told(&self) -> anyhow::Result<aril::Build> {
+        let mut build = aril::Build::new(&self.path)
+            .entrypoint(&self.entrypoint)
+            .command(&self.cmd)
+            .format(match self.format {
+                Format::Image => ImageFormat::Image,
+                Format::Artifact => ImageFormat::Artifact,
+            });
+        for copy in &self.copies {
+            let (host, guest) = split_copy(copy)?;
+            build = build.copy(host, guest);
+        }
+        for variable in &self.env {
+            match variable.split_once('=') {
+                Some((name, value)) if !name.is_empty() => build = build.env(name, value),
+                _ => bail!("`--env {variable}` is not `NAME=VALUE`"),
+            }
+        }
+        for label in &self.labels {
+            let (key, value) = label.split_once('=').unwrap_or((label, ""));
+            if key.is_empty() {
+                bail!("`--label {label}` is not `KEY=VALUE`");
+            }
+            build = build.label(key, value);
+        }
+        if let Some(workdir) = &self.workdir {
+            build = build.working_directory(workdir);
+        }
+        if let Some(author) = &self.author {
+            build = build.author(author);
+        }
+        if let Some(seconds) = source_date()? {
+            build = build.created(seconds);
+        }
+        Ok(build)
+    }
+}
+
+/// Where from, and where to. Both may have colons in them.
+fn split_copy(copy: &str) -> anyhow::Result<(&Path, &str)> {
+    let found = copy.rfind(":/").map(|at| (&copy[..at], &copy[at + 1..]));
+    match found.or_else(|| copy.rsplit_once(':')) {
+        Some((host, guest)) if !host.is_empty() && !guest.is_empty() => {
+            Ok((Path::new(host), guest))
+        }
+        _ => bail!("`--copy {copy}` is not `SRC:DST`"),
+    }
+}
+
+/// What `SOURCE_DATE_EPOCH` says, as <https://reproducible-builds.org/specs/source-date-epoch>
+/// has it.
+fn source_date() -> anyhow::Result<Option<u64>> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let Some(text) = std::env::var_os(NAME).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let seconds = text.to_str().and_then(|text| text.parse().ok());
+    let seconds = seconds.with_context(|| {
+        format!("`{NAME}` is `{}`, and seconds since 1970 are expected", text.display())
+    })?;
+    Ok(Some(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_split_where_the_path_in_the_image_begins() {
+        for (text, host, guest) in [
+            ("a:/b", "a", "/b"),
+            ("a:b:/c/", "a:b", "/c/"),
+            ("a:/b:c", "a", "/b:c"),
+            (r"C:\a:/b", r"C:\a", "/b"),
+            ("a:b", "a", "b"),
+        ] {
+            assert_eq!(split_copy(text).expect("split"), (Path::new(host), guest), "{text}");
+        }
+        for text in ["a", ":/b", "a:", ""] {
+            assert!(split_copy(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `aril inspect`: all that is known of an image.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use aril::Image;
+use aril::Reference;
+use clap::Args;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Common;
+use crate::report;
+
+/// Show all that is known of images
+#[derive(Args, Debug)]
+pub(super) struct Inspect {
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<Reference>,
+
+    /// A template such as `{{.Config.Entrypoint}}` or `{{json .Config}}`, or `json` for a line each
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Inspect {
+    pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        let runtime = self.common.runtime()?;
+        let mut all = Vec::new();
+        for reference in &self.images {
+            all.push(described(&runtime.image(reference)?));
+        }
+        match &self.format {
+            None => report::line(format_args!("{:#}", Value::Array(all)))?,
+            Some(format) => {
+                for value in &all {
+                    report::line(format_args!("{}", formatted(value, format)?))?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// An image as docker describes it, with docker's names.
+fn described(image: &Image) -> Value {
+    let name = image.reference();
+    let digests = name.map(|name| name.with_digest(image.digest()).to_string());
+    let digests: Vec<_> = digests.into_iter().collect();
+    let tags = name.filter(|name| name.tag().is_some()).map(ToString::to_string);
+    let tags: Vec<_> = tags.into_iter().collect();
+    let layers: Vec<_> = image.layers().iter().map(|layer| layer.digest.to_string()).collect();
+    json!({
+        "Id": image.digest().to_string(),
+        "RepoTags": tags,
+        "RepoDigests": digests,
+        "ManifestDigest": image.manifest_digest().to_string(),
+        "Created": image.created(),
+        "Author": image.author(),
+        "Architecture": image.platform().architecture,
+        "Os": image.platform().os,
+        "Variant": image.platform().variant,
+        "Size": image.size(),
+        "Artifact": image.is_artifact(),
+        "Config": image.execution(),
+        "Layers": layers,
+    })
+}
+
+/// Fills a template: `{{.A.B}}` is a field, `{{json .A}}` its JSON, `{{.}}` all of it. It is the part
+/// of docker's templates that people write.
+pub(super) fn formatted(value: &Value, format: &str) -> anyhow::Result<String> {
+    if format == "json" {
+        return Ok(value.to_string());
+    }
+    let mut text = String::new();
+    let mut rest = format;
+    while let Some((before, after)) = rest.split_once("{{") {
+        text.push_str(before);
+        let Some((inner, after)) = after.split_once("}}") else {
+            bail!("`{format}` has a `{{{{` without its `}}}}`");
+        };
+        let inner = inner.trim();
+        let (as_json, path) = match inner.strip_prefix("json ") {
+            Some(path) => (true, path.trim()),
+            None => (false, inner),
+        };
+        let Some(path) = path.strip_prefix('.') else {
+            bail!("`{{{{{inner}}}}}` is not a field such as `.Id`, or `json .Config`");
+        };
+        let mut found = value;
+        for name in path.split('.').filter(|name| !name.is_empty()) {
+            let Some(field) = found.get(name) else {
+                let known = found.as_object().into_iter().flat_map(|fields| fields.keys());
+                let known = known.cloned().collect::<Vec<_>>().join(", ");
+                bail!("`{{{{{inner}}}}}`: there is no `{name}`; there are: {known}");
+            };
+            found = field;
+        }
+        match (found, as_json) {
+            (Value::String(inner), false) => text.push_str(&aril::printable(inner)),
+            (Value::Null, false) => {}
+            (other, _) => text.push_str(&other.to_string()),
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_filled_with_fields() {
+        let value = json!({"Id": "sha256:1", "Config": {"Env": ["A=1"], "User": null}});
+        let filled = |format| formatted(&value, format).expect("a template");
+        assert_eq!(filled("{{.Id}} {{ .Config.Env }}!"), r#"sha256:1 ["A=1"]!"#);
+        assert_eq!(filled("{{json .Id}}{{.Config.User}}"), r#""sha256:1""#);
+        assert_eq!(filled("json"), value.to_string());
+    }
+
+    #[test]
+    fn a_template_that_asks_for_what_is_not_there_is_told_what_is() {
+        let value = json!({"Id": 1, "Os": 2});
+        let said = |format| formatted(&value, format).expect_err("no field").to_string();
+        assert!(said("{{.ID}}").contains("there are: Id, Os"));
+        assert!(said("{{.Id").contains("without its"));
+        assert!(said("{{range .Id}}").contains("is not a field"));
+    }
+}

@@ -1,0 +1,95 @@
+//! How this user reaches registries: `registries.toml`, and the logins of Aril's own and of docker's.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use aril::Registries;
+use base64::Engine as _;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::folders;
+
+/// All that this user has said of registries.
+pub(crate) fn registries() -> anyhow::Result<Registries> {
+    let mut registries = Registries::default();
+    if let Some(folder) = folders::config() {
+        let path = folder.join("registries.toml");
+        if let Some(text) = read(&path)? {
+            registries = registries
+                .settings(&text)
+                .with_context(|| format!("`{}` cannot be used", path.display()))?;
+        }
+    }
+    let docker = folders::docker_config().map(|folder| folder.join("config.json"));
+    let mut all = docker.map_or(Ok(None), |path| object(&path))?.unwrap_or_default();
+    if let Some(own) = own_file().map_or(Ok(None), |path| object(&path))? {
+        // What was said to us is newer than what was said to docker, and needs no helper.
+        let auths = own.get("auths").and_then(Value::as_object).cloned().unwrap_or_default();
+        for (registry, login) in auths {
+            if let Some(helpers) = all.get_mut("credHelpers").and_then(Value::as_object_mut) {
+                helpers.remove(&registry);
+            }
+            let kept = all.entry("auths").or_insert_with(|| json!({}));
+            if let Some(kept) = kept.as_object_mut() {
+                kept.insert(registry, login);
+            }
+        }
+    }
+    Ok(registries.logins(&Value::Object(all).to_string())?)
+}
+
+/// Keeps a login, in docker's form, where this user alone reads it.
+pub(crate) fn keep(registry: &str, user: &str, password: &str) -> anyhow::Result<()> {
+    let login = base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}"));
+    change(|auths| {
+        auths.insert(registry.to_owned(), json!({ "auth": login }));
+    })
+}
+
+/// Forgets a login, and says whether there was one.
+pub(crate) fn forget(registry: &str) -> anyhow::Result<bool> {
+    let mut found = false;
+    change(|auths| found = auths.remove(registry).is_some())?;
+    Ok(found)
+}
+
+fn change(change: impl FnOnce(&mut Map<String, Value>)) -> anyhow::Result<()> {
+    let path = own_file().context("there is no place for logins: set HOME or ARIL_CONFIG_DIR")?;
+    let failed = || format!("cannot write the logins in `{}`", path.display());
+    let mut all = object(&path)?.unwrap_or_default();
+    let auths = all.entry("auths").or_insert_with(|| json!({}));
+    change(auths.as_object_mut().with_context(failed)?);
+    let folder = path.parent().with_context(failed)?;
+    fs::create_dir_all(folder).with_context(failed)?;
+    // Made for this user alone, and put in the place of the old one once it is whole.
+    let mut draft = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
+    let text = format!("{:#}\n", Value::Object(all));
+    io::Write::write_all(&mut draft, text.as_bytes()).with_context(failed)?;
+    draft.persist(&path).with_context(failed)?;
+    Ok(())
+}
+
+fn own_file() -> Option<PathBuf> {
+    folders::config().map(|folder| folder.join("auth.json"))
+}
+
+fn object(path: &Path) -> anyhow::Result<Option<Map<String, Value>>> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    // The text of the error would repeat what may be a secret.
+    let object = serde_json::from_str(&text).ok();
+    object.map(Some).with_context(|| format!("`{}` is not what it should be", path.display()))
+}
+
+/// The text of a file, where there is one.
+fn read(path: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}

@@ -1,0 +1,591 @@
+//! From a wasm file, and what it needs, to an image: the same image from the same files, on every
+//! host.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use crate::content::Lease;
+use crate::content::Store;
+use crate::digest::Digest;
+use crate::engine::WASM_SIZE_MAX;
+use crate::engine::describe;
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::image::ComponentConfig;
+use crate::image::Descriptor;
+use crate::image::Execution;
+use crate::image::History;
+use crate::image::Image;
+use crate::image::ImageConfig;
+use crate::image::Index;
+use crate::image::Manifest;
+use crate::image::Platform;
+use crate::image::Reference;
+use crate::image::Rootfs;
+use crate::image::WasmConfig;
+use crate::image::media;
+use crate::platform::files;
+use crate::units::Bytes;
+
+use super::assets::Copied;
+use super::assets::add_layer;
+use super::assets::invalid;
+use super::assets::of_store;
+use super::assets::unwritten;
+use super::assets::verify_guest;
+use super::images::Failure;
+use super::images::failed;
+use super::images::image_of;
+use super::runtime::Runtime;
+
+/// The latest time that a plain header of an archive has room for, in seconds since 1970.
+const CREATED_MAX: u64 = (8 << 30) - 1;
+
+/// For what an image of files says it is made. The files are the same for each; what runs them is
+/// decided by content. Who knows no wasm finds an entry for its own processor, and so unpacks the
+/// files, which it does not for a system that it does not know.
+const PLATFORMS: [(&str, &str); 3] = [("wasi", "wasm"), ("linux", "amd64"), ("linux", "arm64")];
+
+/// In which form an image is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ImageFormat {
+    /// Files in a layer, with arguments and environment, for `wasi/wasm`, `linux/amd64` and
+    /// `linux/arm64`: what every container tool pulls.
+    #[default]
+    Image,
+    /// The artifact of the CNCF's `wasm-oci-artifact`: the wasm file, and nothing else.
+    Artifact,
+}
+
+/// What an image is to be made of.
+///
+/// The same files and the same words make the same image, whenever and wherever it is built: all
+/// in it is as old as [`created`](Self::created) says, and belongs to nobody.
+#[derive(Clone, Debug)]
+pub struct Build {
+    wasm: PathBuf,
+    format: ImageFormat,
+    copies: Vec<Copied>,
+    entrypoint: Vec<String>,
+    command: Vec<String>,
+    // In the order in which they were first given.
+    env: Vec<(String, String)>,
+    labels: BTreeMap<String, String>,
+    working_directory: Option<String>,
+    author: Option<String>,
+    created: Option<u64>,
+}
+
+impl Build {
+    /// An image of this program: a `.wasm` or `.wat` file, decided by its content.
+    ///
+    /// It is at the image's root under the file's own name, with `.wasm` for `.wat`.
+    pub fn new(wasm: impl Into<PathBuf>) -> Self {
+        Self {
+            wasm: wasm.into(),
+            format: ImageFormat::default(),
+            copies: Vec::new(),
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            env: Vec::new(),
+            labels: BTreeMap::new(),
+            working_directory: None,
+            author: None,
+            created: None,
+        }
+    }
+
+    /// In which form it is written.
+    #[must_use]
+    pub fn format(mut self, format: ImageFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Copies a file or a directory of this host into the image, as docker's `COPY` does.
+    ///
+    /// `guest` is an absolute path without `..`. Of a directory, what is in it is copied into
+    /// `guest`. A file becomes `guest`; where that ends in `/`, or is a directory by an earlier
+    /// copy, it is put into it under its own name. `host` may be a symbolic link; links that are
+    /// found inside are copied as links. What is copied later replaces what was copied before, and
+    /// the program replaces both.
+    #[must_use]
+    pub fn copy(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        self.copies.push(Copied { host: host.into(), guest: guest.into() });
+        self
+    }
+
+    /// The program, as a path in the image, and the arguments that are always there. Without it,
+    /// the program is the wasm file.
+    #[must_use]
+    pub fn entrypoint<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.entrypoint = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The arguments unless others are given to a run.
+    #[must_use]
+    pub fn command<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.command = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// A variable that the program sees. A later value replaces an earlier one.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        match self.env.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, old)) => *old = value,
+            None => self.env.push((name, value)),
+        }
+        self
+    }
+
+    /// What else is told of the image. A later value replaces an earlier one.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// The directory in which the program starts: an absolute path, which is made.
+    #[must_use]
+    pub fn working_directory(mut self, guest: impl Into<String>) -> Self {
+        self.working_directory = Some(guest.into());
+        self
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub fn author(mut self, author: impl Into<String>) -> Self {
+        self.author = Some(author.into());
+        self
+    }
+
+    /// When it was made, in seconds since 1970: so old are its files. Without it, 1970, so that it
+    /// does not depend on when it is built; an artifact then does not say.
+    #[must_use]
+    pub fn created(mut self, seconds: u64) -> Self {
+        self.created = Some(seconds);
+        self
+    }
+
+    /// Refuses what makes no sense.
+    fn verify(&self) -> Result<(), Failure> {
+        if let Some(created) = self.created.filter(|created| CREATED_MAX < *created) {
+            return Err(invalid(format!("it cannot be made {created} seconds after 1970")));
+        }
+        if self.format == ImageFormat::Artifact {
+            let given = [
+                ("files", !self.copies.is_empty()),
+                ("an entrypoint", !self.entrypoint.is_empty()),
+                ("arguments", !self.command.is_empty()),
+                ("variables", !self.env.is_empty()),
+                ("labels", !self.labels.is_empty()),
+                ("a working directory", self.working_directory.is_some()),
+            ];
+            return match given.iter().find(|(_, given)| *given) {
+                Some((what, _)) => Err(invalid(format!(
+                    "an artifact is the wasm file alone, and has no room for {what}: build an image"
+                ))),
+                None => Ok(()),
+            };
+        }
+        for (name, value) in &self.env {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                let name = name.escape_debug();
+                return Err(invalid(format!("`{name}` cannot be a variable's name and value")));
+            }
+        }
+        if self.labels.contains_key("") {
+            return Err(invalid("a label has no key"));
+        }
+        let words = self.entrypoint.iter().chain(&self.command);
+        if let Some(word) = words.clone().find(|word| word.contains('\0')) {
+            let word = word.escape_debug();
+            return Err(invalid(format!("the argument `{word}` has a zero in it")));
+        }
+        if self.entrypoint.first().is_some_and(String::is_empty) {
+            return Err(invalid("the entrypoint names no program"));
+        }
+        let copied = self.copies.iter().map(|copied| copied.guest.as_str());
+        copied.chain(self.working_directory.as_deref()).try_for_each(verify_guest)
+    }
+
+    /// The name of the program at the image's root.
+    fn program_name(&self) -> Result<String, Failure> {
+        let path = match self.wasm.extension() {
+            Some(ending) if ending == "wat" => self.wasm.with_extension("wasm"),
+            _ => self.wasm.clone(),
+        };
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.map(str::to_owned).ok_or_else(|| invalid("its name is not UTF-8"))
+    }
+
+    fn created_text(&self) -> String {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(self.created.unwrap_or_default());
+        humantime::format_rfc3339_seconds(time).to_string()
+    }
+
+    /// What the image says of itself, for no platform yet.
+    fn config(&self, program: &str, diff_id: Digest) -> ImageConfig {
+        let entrypoint = if self.entrypoint.is_empty() {
+            vec![format!("/{program}")]
+        } else {
+            self.entrypoint.clone()
+        };
+        let created = self.created_text();
+        ImageConfig {
+            created: Some(created.clone()),
+            author: self.author.clone(),
+            config: Execution {
+                env: self.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+                entrypoint,
+                cmd: self.command.clone(),
+                working_dir: self.working_directory.clone().unwrap_or_default(),
+                labels: self.labels.clone(),
+                ..Execution::default()
+            },
+            rootfs: Some(Rootfs { kind: "layers".to_owned(), diff_ids: vec![diff_id] }),
+            history: vec![History {
+                created: Some(created),
+                created_by: Some("aril build".to_owned()),
+                comment: None,
+                empty_layer: false,
+            }],
+            ..ImageConfig::default()
+        }
+    }
+}
+
+/// Adds a document.
+fn add<T: serde::Serialize>(
+    store: &Store,
+    lease: &Lease<'_>,
+    media_type: &str,
+    document: &T,
+) -> Result<Descriptor, Failure> {
+    let bytes = serde_json::to_vec(document)
+        .map_err(|error| -> Failure { (ErrorKind::Internal, error.into()) })?;
+    store.add(lease, &bytes).map_err(of_store)?;
+    Ok(Descriptor::of(media_type, &bytes))
+}
+
+impl Runtime {
+    /// Makes an image, takes it into the store, and gives it a name, which another image then
+    /// loses.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read or is no wasm, where something to be copied is not
+    /// there or cannot be in an image, and where the store cannot be written. What had the name
+    /// keeps it then.
+    pub fn build(&self, build: &Build, name: &Reference) -> Result<Image, Error> {
+        let at = |(kind, source): Failure| failed("build", build.wasm.display(), kind, source);
+        self.build_as_told(build, name).map_err(at)
+    }
+
+    pub(super) fn build_as_told(&self, build: &Build, name: &Reference) -> Result<Image, Failure> {
+        build.verify()?;
+        if name.digest().is_some() {
+            return Err(invalid(format!("`{name}` has a digest, which comes of what is built")));
+        }
+        let bytes = read_wasm(&build.wasm)?;
+        let store = self.store().map_err(|error| (error.kind(), error.into()))?;
+        let lease = store.lease().map_err(of_store)?;
+        let entry = match build.format {
+            ImageFormat::Image => add_image(store, &lease, build, &bytes)?,
+            ImageFormat::Artifact => add_artifact(store, &lease, build, &bytes)?,
+        };
+        let image = image_of(store, Some(name.clone()), entry.clone())?;
+        store.name(Some(&name.to_string()), &entry).map_err(of_store)?;
+        Ok(image)
+    }
+}
+
+fn add_image(
+    store: &Store,
+    lease: &Lease<'_>,
+    build: &Build,
+    bytes: &[u8],
+) -> Result<Descriptor, Failure> {
+    describe(bytes).map_err(|reason| (ErrorKind::NotRunnable, reason.into()))?;
+    let program = build.program_name()?;
+    let (layer, diff_id) = add_layer(
+        (store, lease),
+        (&program, bytes),
+        &build.copies,
+        build.working_directory.as_deref(),
+        build.created.unwrap_or_default(),
+    )?;
+    let mut config = build.config(&program, diff_id);
+    let mut manifests = Vec::new();
+    for (os, architecture) in PLATFORMS {
+        os.clone_into(&mut config.os);
+        architecture.clone_into(&mut config.architecture);
+        let told = add(store, lease, media::CONFIG, &config)?;
+        let manifest = Manifest::new(told, vec![layer.clone()]);
+        let mut entry = add(store, lease, media::MANIFEST, &manifest)?;
+        entry.platform = Some(Platform::new(os, architecture));
+        manifests.push(entry);
+    }
+    add(store, lease, media::INDEX, &Index::new(manifests))
+}
+
+fn add_artifact(
+    store: &Store,
+    lease: &Lease<'_>,
+    build: &Build,
+    bytes: &[u8],
+) -> Result<Descriptor, Failure> {
+    let described = describe(bytes).map_err(|reason| (ErrorKind::NotRunnable, reason.into()))?;
+    let mut draft = store.draft().map_err(of_store)?;
+    draft.write_all(bytes).map_err(|source| unwritten(store, source))?;
+    let (digest, size) = draft.finish(lease).map_err(of_store)?;
+    let program = Descriptor::new(media::WASM, digest, size);
+    let component = described.component.map(|world| ComponentConfig {
+        target: world.target(),
+        exports: world.exports,
+        imports: world.imports,
+    });
+    let config = WasmConfig {
+        created: build.created.map(|_| build.created_text()),
+        author: build.author.clone(),
+        architecture: "wasm".to_owned(),
+        os: if component.is_some() { "wasip2" } else { "wasip1" }.to_owned(),
+        layer_digests: vec![digest],
+        component,
+    };
+    let config = add(store, lease, media::WASM_CONFIG, &config)?;
+    add(store, lease, media::MANIFEST, &Manifest::new(config, vec![program]))
+}
+
+/// The bytes of a wasm file. Text is made into what it stands for.
+fn read_wasm(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: io::Error| -> Failure {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::NotRunnable,
+        };
+        (kind, error.into())
+    };
+    let not_wasm = |reason: String| -> Failure { (ErrorKind::NotRunnable, reason.into()) };
+    let file = files::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(not_wasm("it is not a regular file".to_owned()));
+    }
+    if WASM_SIZE_MAX < metadata.len() {
+        return Err(not_wasm(format!("it is larger than {}", Bytes::new(WASM_SIZE_MAX))));
+    }
+    let mut bytes = Vec::new();
+    file.take(WASM_SIZE_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.is_empty() {
+        return Err(not_wasm("it is empty".to_owned()));
+    }
+    if bytes.starts_with(b"\0asm") {
+        return Ok(bytes);
+    }
+    wat::parse_bytes(&bytes)
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|error| not_wasm(format!("it is neither wasm nor its text: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::capabilities::Access;
+    use crate::image::Document;
+
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            let place = Self(tempfile::tempdir().expect("a directory"));
+            place.write("app.wasm", MODULE);
+            place.write("assets/index.html", b"hello");
+            place.write("assets/bin/tool", b"tool");
+            place
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn write(&self, path: &str, bytes: &[u8]) {
+            let path = self.path(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, bytes).expect("a file");
+        }
+
+        fn runtime(&self) -> Runtime {
+            let builder = Runtime::builder(self.path("cache")).data(self.path("data"));
+            builder.open().expect("a runtime")
+        }
+
+        fn build(&self) -> Build {
+            Build::new(self.path("app.wasm"))
+        }
+    }
+
+    fn name() -> Reference {
+        "app:1".parse().expect("a name")
+    }
+
+    fn told(error: &Error) -> String {
+        let source = std::error::Error::source(error).expect("a cause");
+        format!("{error}: {source}")
+    }
+
+    #[test]
+    fn the_same_files_and_words_make_the_same_image_wherever_they_are() {
+        let build = |place: &Place, created: Option<u64>| {
+            let build =
+                place.build().copy(place.path("assets"), "/srv").env("A", "1").label("k", "v");
+            let build = created.into_iter().fold(build, Build::created);
+            place.runtime().build(&build, &name()).expect("built").digest()
+        };
+        let (one, other) = (Place::new(), Place::new());
+        let digest = build(&one, None);
+        assert_eq!(digest, build(&one, None));
+        assert_eq!(digest, build(&other, None));
+        assert_eq!(digest, build(&one, Some(0)));
+        assert_ne!(digest, build(&one, Some(1)));
+        other.write("assets/index.html", b"hallo");
+        assert_ne!(digest, build(&other, None));
+    }
+
+    #[test]
+    fn an_image_says_what_it_was_told_and_is_for_wasm_first_and_for_those_who_know_none() {
+        let place = Place::new();
+        let runtime = place.runtime();
+        let build = place.build().created(86400).author("me").command(["a", "b c"]);
+        let build = build.env("B", "1").env("A", "x=y").env("B", "2").label("k", "v");
+        let built = runtime.build(&build.working_directory("/srv/data"), &name()).expect("built");
+        let image = runtime.image(&name()).expect("found");
+        let digests = |image: &Image| (image.digest(), image.manifest_digest());
+        assert_eq!(digests(&image), digests(&built));
+        assert_eq!(image.platform().to_string(), "wasi/wasm");
+        assert_eq!((image.created(), image.author()), (Some("1970-01-02T00:00:00Z"), Some("me")));
+        let execution = image.execution();
+        assert_eq!(execution.entrypoint, ["/app.wasm"]);
+        assert_eq!(execution.cmd, ["a", "b c"]);
+        assert_eq!(execution.env, ["B=2", "A=x=y"]);
+        assert_eq!(execution.working_dir, "/srv/data");
+        assert_eq!(execution.labels.get("k").map(String::as_str), Some("v"));
+        let store = runtime.store().expect("a store");
+        let Document::Index(index) = store.document(&image.digest()).expect("a document") else {
+            panic!("an image is an index");
+        };
+        let mut platforms = Vec::new();
+        let mut layers = Vec::new();
+        for entry in &index.manifests {
+            platforms.push(entry.platform.as_ref().expect("a platform").to_string());
+            let found = image_of(store, None, entry.clone()).expect("an image");
+            assert_eq!(Some(&found.platform), entry.platform.as_ref());
+            assert_eq!(found.execution(), execution);
+            layers.push(found.layers()[0].digest);
+        }
+        assert_eq!(platforms, ["wasi/wasm", "linux/amd64", "linux/arm64"]);
+        assert!(layers.iter().all(|layer| *layer == layers[0]));
+    }
+
+    #[test]
+    fn files_land_where_docker_puts_them_with_their_modes() {
+        let place = Place::new();
+        let tool = place.path("assets/bin/tool");
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o700)).expect("a mode");
+        place.write("new/app.wasm", b"another");
+        let build = place.build().copy(place.path("assets"), "/srv/").copy(&tool, "/opt/renamed");
+        let build = build.copy(&tool, "/usr/bin/").copy(&tool, "/usr/bin").copy(&tool, "/");
+        let build = build.copy(place.path("new"), "/").working_directory("/work");
+        let build = build.copy(place.path("assets/index.html"), "/srv/bin");
+        let runtime = place.runtime();
+        let image = runtime.build(&build, &name()).expect("built");
+        let files =
+            runtime.image_files(&image, Access::ReadOnly).expect("unpacked").expect("files");
+        let root = files.directory().host().to_owned();
+        for (path, content, mode) in [
+            ("app.wasm", MODULE, 0o755),
+            ("srv/index.html", b"hello", 0o644),
+            ("srv/bin/tool", b"tool", 0o755),
+            ("srv/bin/index.html", b"hello", 0o644),
+            ("opt/renamed", b"tool", 0o755),
+            ("usr/bin/tool", b"tool", 0o755),
+            ("tool", b"tool", 0o755),
+        ] {
+            let path = root.join(path);
+            assert_eq!(fs::read(&path).expect("a file"), content, "{}", path.display());
+            let found = fs::metadata(&path).expect("a file").permissions().mode();
+            assert_eq!(found & 0o777, mode, "{}", path.display());
+        }
+        assert!(root.join("work").is_dir());
+    }
+
+    #[test]
+    fn an_artifact_is_what_an_import_makes_and_has_no_room_for_more() {
+        let place = Place::new();
+        let runtime = place.runtime();
+        let build = place.build().format(ImageFormat::Artifact);
+        let built = runtime.build(&build, &name()).expect("built");
+        assert!(built.is_artifact());
+        let imported = runtime.import(&place.path("app.wasm"), &name()).expect("imported");
+        assert_eq!(built.digest(), imported.digest());
+        let dated = runtime.build(&build.clone().created(0), &name()).expect("built");
+        assert_eq!(dated.created(), Some("1970-01-01T00:00:00Z"));
+        let error = runtime.build(&build.env("A", "1"), &name()).expect_err("no room");
+        assert!(told(&error).contains("no room for variables"), "{error}");
+    }
+
+    #[test]
+    fn text_becomes_wasm_under_the_name_of_wasm() {
+        let place = Place::new();
+        place.write("hello.wat", b"(module)");
+        let built = place.runtime().build(&Build::new(place.path("hello.wat")), &name());
+        assert_eq!(built.expect("built").execution().entrypoint, ["/hello.wasm"]);
+    }
+
+    #[test]
+    fn what_cannot_be_built_says_what_is_wrong_and_leaves_no_name() {
+        let place = Place::new();
+        place.write("no.wasm", b"hello");
+        place.write("bad/.wh.x", b"");
+        let runtime = place.runtime();
+        let build = || place.build();
+        let file = place.path("app.wasm");
+        for (build, expected) in [
+            (Build::new(place.path("none.wasm")), "none.wasm"),
+            (Build::new(place.path("no.wasm")), "neither wasm nor its text"),
+            (Build::new(place.path("assets")), "not a regular file"),
+            (build().copy(place.path("nothing"), "/x"), "nothing` to copy"),
+            (build().copy(&file, "x"), "`x` is not an absolute path"),
+            (build().copy(&file, "/a/../x"), "`/a/../x` leads upwards"),
+            (build().copy(&file, ""), "`` is not an absolute path"),
+            (build().copy(place.path("bad"), "/"), "`.wh.x` cannot be in an image"),
+            (build().copy(&file, "/x").copy(&file, "/x/y"), "something else as well"),
+            (build().copy(place.path("assets"), "/app.wasm"), "something else as well"),
+            (build().working_directory("srv"), "`srv` is not an absolute path"),
+            (build().env("", "x"), "cannot be a variable's"),
+            (build().env("A=B", "x"), "cannot be a variable's"),
+            (build().label("", "x"), "a label has no key"),
+            (build().entrypoint([""]), "names no program"),
+            (build().created(u64::MAX), "cannot be made"),
+        ] {
+            let error = told(&runtime.build(&build, &name()).expect_err(expected));
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(runtime.images().expect("listed").is_empty());
+    }
+}

@@ -1,0 +1,108 @@
+//! Which registries there are, how they are reached, and as whom.
+
+use std::path::Path;
+
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::registry::Client;
+use crate::registry::Credentials;
+use crate::registry::Login;
+use crate::registry::RegistryError;
+use crate::registry::RegistryErrorKind;
+use crate::registry::Secret;
+use crate::registry::Settings;
+
+use super::images::failed;
+
+/// How registries are reached: settings, and logins.
+///
+/// Without any, registries are reached over TLS with the certificates that this host trusts, those
+/// of this host itself (loopback) also without, and nobody is known to them.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Registries {
+    settings: Settings,
+    credentials: Credentials,
+}
+
+impl Registries {
+    /// The same with the settings of a `registries.toml`:
+    ///
+    /// ```toml
+    /// ca = ["/etc/ssl/our-authority.pem"]  # trusted beside those of this host
+    ///
+    /// [registry."registry.example"]
+    /// mirrors = ["https://mirror.example/prefix"]  # asked first, in this order
+    /// token_hosts = ["login.example"]  # where else its logins may be sent
+    ///
+    /// [registry."old.example:5000"]
+    /// insecure = true  # plain HTTP
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails where the text is not of that form, or a certificate cannot be read; the line and the
+    /// key are named.
+    pub fn settings(mut self, text: &str) -> Result<Self, Error> {
+        let mut read = |path: &Path| std::fs::read(path);
+        self.settings = Settings::parse(text, &mut read).map_err(|error| {
+            failed("read", "the settings of registries", ErrorKind::InvalidInput, error)
+        })?;
+        Ok(self)
+    }
+
+    /// The same with the logins of docker's `config.json`, and of the helpers that it names.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the text is not of that form.
+    pub fn logins(mut self, text: &str) -> Result<Self, Error> {
+        self.credentials = Credentials::parse(text)
+            .map_err(|error| failed("read", "the logins", ErrorKind::InvalidInput, error))?;
+        Ok(self)
+    }
+
+    /// The same with a login for a registry.
+    pub fn login(mut self, registry: &str, user: &str, password: &str) -> Self {
+        let login = Login::Password { user: user.to_owned(), password: Secret::new(password) };
+        self.credentials = self.credentials.with(registry, login);
+        self
+    }
+
+    /// The same, with a registry that may be reached without encryption.
+    pub fn insecure(mut self, registry: &str) -> Self {
+        self.settings = self.settings.insecure(registry);
+        self
+    }
+
+    /// Finds out whether a registry takes the login that there is for it.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it does not, or cannot be reached.
+    pub async fn sign_in(&self, registry: &str) -> Result<(), Error> {
+        self.client()
+            .sign_in(registry)
+            .await
+            .map_err(|error| at_registry("sign in to", registry, error))
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Client::new(self.settings.clone(), self.credentials.clone())
+    }
+}
+
+/// The failure of a registry in a verb.
+pub(super) fn at_registry(
+    doing: &'static str,
+    what: impl std::fmt::Display,
+    error: RegistryError,
+) -> Error {
+    let kind = match error.kind() {
+        RegistryErrorKind::NotFound => ErrorKind::NotFound,
+        RegistryErrorKind::Broken => ErrorKind::NotRunnable,
+        RegistryErrorKind::Unauthorized | RegistryErrorKind::Refused => ErrorKind::Denied,
+        RegistryErrorKind::Unavailable | RegistryErrorKind::Own => ErrorKind::Unavailable,
+    };
+    failed(doing, what, kind, error)
+}

@@ -1,0 +1,225 @@
+//! The files of an image, as a guest sees them.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::capabilities::Access;
+use crate::capabilities::Directory;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::image::Body;
+use crate::image::Image;
+use crate::image::Layer;
+use crate::platform::files;
+use crate::rootfs::Root;
+use crate::rootfs::Roots;
+use crate::rootfs::RootsError;
+use crate::rootfs::Writable;
+use crate::rootfs::WritableError;
+use crate::rootfs::Writables;
+use crate::rootfs::unpack;
+
+use super::images::Failure;
+use super::images::failed;
+use super::images::kind_of;
+use super::runtime::Runtime;
+
+/// The files of an image for one run: a guest's `/`.
+///
+/// What is written there is seen by that run alone, and gone with it: call
+/// [`remove`](Self::remove) at its end. What a process leaves that ended without is removed when
+/// the next one makes such files.
+#[derive(Debug)]
+pub struct ImageFiles {
+    directory: Directory,
+    writable: Option<Writable>,
+    /// Nobody removes the image's files meanwhile.
+    _root: Root,
+}
+
+impl ImageFiles {
+    /// The grant, as `/`.
+    pub fn directory(&self) -> Directory {
+        self.directory.clone()
+    }
+
+    /// By what means it can be written to: `overlay`, `reflink` or `copy`, the best that this host
+    /// has; nothing where it may only be read.
+    pub fn means(&self) -> Option<&'static str> {
+        self.writable.as_ref().map(|writable| writable.means().word())
+    }
+
+    /// Makes the places in it at which other directories are seen, so that a guest finds them where
+    /// it lists what is above. In what may only be read nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a place cannot be one: where there is a file, or the image's links lead nowhere.
+    pub fn make_places<'a>(&self, places: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
+        let Some(writable) = &self.writable else { return Ok(()) };
+        writable
+            .ensure_mount_points(places)
+            .map_err(|error| at_writable(error, "make places in", "the image's files"))
+    }
+
+    /// Removes what was written.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it cannot be removed.
+    pub fn remove(self) -> Result<(), Error> {
+        drop(self.directory);
+        let removed = self.writable.map_or(Ok(()), Writable::remove);
+        removed.map_err(|error| at_writable(error, "remove", "what was written"))
+    }
+}
+
+fn at_writable(error: WritableError, doing: &'static str, what: &str) -> Error {
+    let kind = match &error {
+        WritableError::MountPoint { .. } => ErrorKind::InvalidInput,
+        _ => ErrorKind::Unavailable,
+    };
+    failed(doing, what, kind, error)
+}
+
+impl Runtime {
+    /// The files of an image, for one run to read, or to read and write. A wasm artifact has none.
+    ///
+    /// They are unpacked when they are asked for first. To write to them, this process may enter
+    /// namespaces of its own, for which it must have one thread; where it has more, or the system
+    /// lacks the means, the files are copied.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the image's layers are broken or hostile, and where there is no room for them.
+    pub fn image_files(&self, image: &Image, access: Access) -> Result<Option<ImageFiles>, Error> {
+        let Body::Files(layers) = &image.body else { return Ok(None) };
+        let root = self.unpacked(image, layers)?;
+        let granted = |handle, path: &Path| Directory::held(handle, path, "/", access);
+        if access == Access::ReadOnly {
+            let handle = files::open_directory(root.path()).map_err(|error| {
+                failed("open the files of", image, ErrorKind::Unavailable, error)
+            })?;
+            let directory = granted(handle, root.path());
+            return Ok(Some(ImageFiles { directory, writable: None, _root: root }));
+        }
+        let broken =
+            |error| at_writable(error, "make room to write over the files of", &image.to_string());
+        let writables = Writables::open(&self.data()?.join("writable")).map_err(broken)?;
+        // What others left is a matter of room, and no reason not to run.
+        let _kept = writables.sweep();
+        let (writable, _why_no_overlay) = writables.best(&root).map_err(broken)?;
+        let handle = writable.directory().try_clone();
+        let handle = handle
+            .map_err(|error| failed("open the files of", image, ErrorKind::Exhausted, error))?;
+        let directory = granted(handle, writable.opened_as());
+        Ok(Some(ImageFiles { directory, writable: Some(writable), _root: root }))
+    }
+
+    /// The layers of an image, unpacked.
+    fn unpacked(&self, image: &Image, layers: &[Layer]) -> Result<Root, Error> {
+        let store = self.store()?;
+        let roots = Roots::open(&self.data()?.join("roots"))
+            .map_err(|error| failed("unpack the image", image, ErrorKind::Unavailable, error))?;
+        let open = |layer: &Layer| store.blob(&layer.blob.digest).map_err(std::io::Error::other);
+        let unpacked = roots.get(&root_key(layers), |into| unpack(layers, open, into).map(|_| ()));
+        unpacked.map_err(|error| {
+            let kind = match &error {
+                RootsError::Unpack(_) => ErrorKind::NotRunnable,
+                _ => ErrorKind::Unavailable,
+            };
+            failed("unpack the image", image, kind, error)
+        })
+    }
+
+    /// Removes the unpacked files of images that the store no longer has.
+    pub(super) fn prune_roots(&self) -> Result<(), Error> {
+        let data = self.data()?;
+        let path = data.join("roots");
+        if !path.exists() {
+            return Ok(());
+        }
+        let at = |error: RootsError| failed("prune", path.display(), ErrorKind::Unavailable, error);
+        let listed = self.images()?;
+        let kept: Vec<Digest> = listed
+            .iter()
+            .filter_map(|listed| match &listed.image.as_ref().ok()?.body {
+                Body::Files(layers) => Some(root_key(layers)),
+                Body::Wasm(_) => None,
+            })
+            .collect();
+        Roots::open(&path)
+            .and_then(|roots| roots.remove_unused(|key| kept.contains(key)))
+            .map_err(at)?;
+        Ok(())
+    }
+
+    /// The program of an image, held open.
+    pub(super) fn program_of(&self, image: &Image) -> Result<File, Error> {
+        let at = |(kind, source): Failure| failed("run the image", image, kind, source);
+        match &image.body {
+            Body::Wasm(program) => {
+                self.store()?.blob(&program.digest).map_err(|e| at((kind_of(&e), e.into())))
+            }
+            Body::Files(layers) => {
+                let root = self.unpacked(image, layers)?;
+                find_program(image, &root).map_err(at)
+            }
+        }
+    }
+}
+
+/// What the unpacked layers are known by.
+fn root_key(layers: &[Layer]) -> Digest {
+    let digests = layers.iter().map(|layer| layer.blob.digest.to_string());
+    Digest::of(digests.collect::<Vec<_>>().join("\n").as_bytes())
+}
+
+/// The image's program in its files: an absolute path, one from the working directory, or a bare name
+/// that is looked for there, at the root, and where `PATH` says.
+fn find_program(image: &Image, root: &Root) -> Result<File, Failure> {
+    let execution = &image.execution;
+    let Some(name) = execution.program() else {
+        let reason = "it names no program: give it an entrypoint, or use `--entrypoint`";
+        return Err((ErrorKind::NotRunnable, reason.into()));
+    };
+    let directory = match execution.working_dir.as_str() {
+        "" => "/",
+        directory => directory,
+    };
+    let path = execution.env.iter().find_map(|variable| variable.strip_prefix("PATH="));
+    let places = match name {
+        _ if name.starts_with('/') => vec![name.to_owned()],
+        _ if name.contains('/') => vec![format!("{directory}/{name}")],
+        _ => [directory, "/"]
+            .into_iter()
+            .chain(path.unwrap_or_default().split(':'))
+            .map(|place| format!("{place}/{name}"))
+            .collect(),
+    };
+    let handle = files::open_directory(root.path())
+        .map_err(|error| -> Failure { (ErrorKind::Unavailable, error.into()) })?;
+    let found = places
+        .iter()
+        .find_map(|place| files::open_in_root(&handle, root.path(), place).ok())
+        .filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()));
+    let Some(mut file) = found else {
+        let reason = format!("its program `{}` is not among its files", name.escape_debug());
+        return Err((ErrorKind::NotRunnable, reason.into()));
+    };
+    let mut magic = [0; 4];
+    if file.read_exact(&mut magic).is_ok() && magic == *b"\x7fELF" {
+        let reason = format!(
+            "its program `{}` is machine code for {}; Aril runs wasm",
+            name.escape_debug(),
+            image.platform
+        );
+        return Err((ErrorKind::NotRunnable, reason.into()));
+    }
+    // It is read again from its start.
+    std::io::Seek::rewind(&mut file)
+        .map_err(|error| -> Failure { (ErrorKind::Unavailable, error.into()) })?;
+    Ok(file)
+}
