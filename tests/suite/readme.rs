@@ -142,7 +142,8 @@ fn what_the_readme_shows_on_a_console_is_what_happens() {
         }
         let mut shell = Command::new("sh");
         shell.args(["-c", &script(&block)]).env_clear().current_dir(bench.path());
-        let (text, _) = said(shell.env("PATH", &path).env("ARIL_CACHE_DIR", bench.cache()));
+        shell.env("PATH", &path).env("ARIL_CACHE_DIR", bench.cache());
+        let (text, _) = said(shell.env("ARIL_DATA_DIR", bench.data()));
         let (shown, lines): (Vec<&str>, Vec<&str>) =
             (block.lines().collect(), text.lines().collect());
         let alike = shown.len() == lines.len()
