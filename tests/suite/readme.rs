@@ -162,9 +162,12 @@ fn the_program_in_the_readme_is_the_first_example() {
 #[test]
 fn every_flag_in_the_readme_exists() {
     let bench = Bench::new();
-    let help: String = ["run", "compile", "doctor", "man"]
-        .map(|verb| bench.aril([verb, "--help"]).outcome().expect_code(0).stdout)
-        .concat();
+    let verbs = [
+        "run", "compile", "doctor", "man", "build", "pull", "push", "login", "logout", "images",
+        "inspect", "tag", "rmi", "prune", "load", "save", "import",
+    ];
+    let help: String =
+        verbs.map(|verb| bench.aril([verb, "--help"]).outcome().expect_code(0).stdout).concat();
     let text = readme();
     let ours =
         text.split('\n').filter(|line| !line.contains("cargo ") && !line.contains("RUSTFLAGS"));
