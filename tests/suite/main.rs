@@ -28,6 +28,10 @@ mod images;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod image_files;
 
+// Images go to a registry and come back.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod registry;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;

@@ -84,6 +84,7 @@ impl Call {
         // What this process inherited stays open: a program that calls `roles` late may have made
         // descriptors of its own by now, and a compiler runs nothing that could use another's.
         process::leave_no_core()?;
+        process::bear_large_files();
         process::bound_memory(self.memory)?;
         process::bound_cpu_time(self.cpu_seconds)?;
         process::end_with(self.parent)

@@ -243,18 +243,36 @@ fn a_file_that_grows_too_large_for_the_host_is_an_error_of_the_guests_write() {
     host.folder("grant");
     let mut run = host.run([""; 0]);
     let program = run.command.get_program().to_owned();
+    let shared = crate::support::Bench::with_shared_cache();
     let mut shell = std::process::Command::new("sh");
-    // Half a megabyte: enough for what is ours to write.
+    // Half a megabyte: too little for machine code, which is made before.
+    let compile = [std::ffi::OsStr::new("compile"), python.as_os_str()];
+    shared.aril(compile).outcome().expect_code(0);
     shell.args(["-c", "ulimit -f 1024; exec \"$0\" run \"$3\" \"$4\" \"$1\" -c \"$2\""]);
     shell.arg(program).arg(python).arg(script).args([flag, grant]);
     for (name, value) in run.command.get_envs() {
         shell.env(name, value.unwrap_or_default());
     }
-    let shared = crate::support::Bench::with_shared_cache();
     shell.env("ARIL_CACHE_DIR", shared.cache());
     run.command = shell;
     // 22 is EFBIG of preview 1.
     run.outcome().expect_code(0).expect_output("22\n");
+
+    // Machine code that is too large is told by the compiler, and not by its death.
+    let cold = crate::support::Bench::new();
+    let mut shell = std::process::Command::new("sh");
+    let guest = cold.file(
+        "large.wat",
+        format!("(module {})", "(func (result i32) (i32.const 7))".repeat(20_000)),
+    );
+    shell
+        .args(["-c", "ulimit -f 64; exec \"$0\" compile \"$1\""])
+        .arg(crate::support::aril_path())
+        .arg(guest);
+    let output = shell.env_clear().env("ARIL_CACHE_DIR", cold.cache()).output().unwrap();
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("the machine code cannot be written"), "{told}");
 }
 
 #[test]

@@ -48,6 +48,17 @@ pub(crate) fn leave_no_core() -> io::Result<()> {
     lower(Resource::Core, 0)
 }
 
+/// Makes a file that grows too large an error of the write that made it so, and no end of this
+/// process.
+pub(crate) fn bear_large_files() {
+    // JUSTIFICATION: rustix sets no signals.
+    // SAFETY: the number is a signal's, and to ignore it runs no code of anybody's.
+    #[expect(unsafe_code, reason = "ignores a signal")]
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
 fn lower(resource: Resource, amount: u64) -> io::Result<()> {
     let now = rustix::process::getrlimit(resource);
     let amount = now.maximum.map_or(amount, |maximum| maximum.min(amount));

@@ -31,6 +31,9 @@ pub(crate) fn leave_no_core() -> io::Result<()> {
     Ok(())
 }
 
+/// Does nothing: the standard library knows no signals.
+pub(crate) fn bear_large_files() {}
+
 /// Does nothing: the compiler ends by its own deadline.
 #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
 pub(crate) fn end_with(_parent: u32) -> io::Result<()> {
