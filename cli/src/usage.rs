@@ -21,7 +21,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("--network", "a guest has no network, whatever is asked for"),
     ("--mount", "directories are granted with `-v HOST:GUEST[:ro]`"),
     ("--dir", "directories are granted with `-v HOST:GUEST[:ro]`"),
-    ("--tmpfs", "it is not built yet: grant an empty directory with `-v`"),
+    (
+        "--tmpfs",
+        "it is not built yet: an image's files can be written to and are gone with the run",
+    ),
+    ("--storage-opt", "a limit on what is written to disk is not built yet"),
     ("-u", "a guest acts on files as you; run `aril` as another user"),
     ("--user", "a guest acts on files as you; run `aril` as another user"),
     ("--restart", "it is not built yet: a run ends once"),

@@ -51,7 +51,7 @@ layer("high", [
 
 /// A bench with `files:1`, whose program is python: `-c SCRIPT` says what it sees. Nothing, said
 /// aloud, where the guest or python is missing.
-fn with_image(config: &Value) -> Option<Bench> {
+pub(crate) fn with_image(config: &Value) -> Option<Bench> {
     let program = guest("cpython.wasm")?;
     let bench = Bench::with_shared_cache();
     let layers = layers(&bench, program)?;
@@ -84,18 +84,18 @@ fn layers(bench: &Bench, program: PathBuf) -> Option<[Vec<u8>; 2]> {
     Some(["low", "high"].map(|n| std::fs::read(bench.path().join(format!("{n}.tar"))).unwrap()))
 }
 
-fn run(bench: &Bench, args: &[&str]) -> Outcome {
+pub(crate) fn run(bench: &Bench, args: &[&str]) -> Outcome {
     bench.run(args.iter().copied()).outcome()
 }
 
 /// What a script of python says, whose image has it as its program.
 #[track_caller]
-fn says(bench: &Bench, flags: &[&str], script: &str, expected: &str) {
+pub(crate) fn says(bench: &Bench, flags: &[&str], script: &str, expected: &str) {
     let args = [flags, &["files:1", "-c", script][..]].concat();
     run(bench, &args).expect_code(0).expect_output(expected);
 }
 
-fn python() -> Value {
+pub(crate) fn python() -> Value {
     json!({"Entrypoint": ["/bin/app.wasm"], "Env": ["A=1", "B=image", "PATH=/bin"],
            "WorkingDir": "/work", "Cmd": ["-c", "print('default')"]})
 }

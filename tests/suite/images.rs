@@ -1211,3 +1211,24 @@ fn what_umoci_makes_is_loaded_and_runs() {
     let entrypoint = bench.ok("inspect files -f {{.Config.Entrypoint}}");
     assert_eq!(entrypoint, "[\"/app.wasm\"]\n");
 }
+
+#[test]
+fn an_image_of_a_layout_runs_and_is_pulled_by_its_folder() {
+    let bench = Bench::with_app();
+    bench.ok("import hello.wat other:2");
+    let layout = Layout::of(|layout| layout.artifact(&[&hello()]));
+    bench.folder("one", &layout);
+    assert_eq!(bench.ok("run oci:one"), "hello\n");
+    let several = bench.data().join("content");
+    let several = several.to_str().unwrap();
+    bench.fails(&format!("run oci:{several}"), 125, "it has several images: name one of app:1");
+    assert_eq!(bench.ok(&format!("run oci:{several}:app:1")), "hello\n");
+    bench.fails("run oci:one:none", 127, "it has no image that is called `none`");
+    bench.fails("run oci:nowhere", 127, "cannot load `nowhere`");
+    assert!(!bench.names().iter().any(|name| name.contains("made")), "it gets no name");
+
+    let other = Bench::new();
+    other.folder("one", &layout);
+    let pulled = other.ok("pull oci:one");
+    assert_eq!(pulled.lines().count(), 2, "{pulled}");
+}

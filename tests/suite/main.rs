@@ -28,6 +28,10 @@ mod images;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod image_files;
 
+// Volumes outlive runs, and are granted by name.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod volumes;
+
 // Images go to a registry and come back.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod registry;

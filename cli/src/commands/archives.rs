@@ -12,6 +12,7 @@ use aril::Reference;
 use clap::Args;
 
 use super::Common;
+use super::transfer;
 use crate::report;
 
 /// Take a wasm file into the store, as an image of its own
@@ -29,7 +30,9 @@ pub(super) struct Import {
 
 impl Import {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let image = self.common.runtime()?.import(&self.file, &self.name)?;
+        let runtime = self.common.runtime()?;
+        let image = runtime.import(&self.file, &self.name)?;
+        transfer::compiled(&runtime, &image)?;
         report::line(format_args!("{}", image.digest()))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -71,6 +74,12 @@ impl Load {
             match image.reference() {
                 Some(name) => report::line(format_args!("Loaded image: {name}"))?,
                 None => report::line(format_args!("Loaded image ID: {}", image.digest()))?,
+            }
+        }
+        // They are in the store, whatever can be run of them.
+        for image in &images {
+            if let Err(error) = transfer::compiled(&runtime, image) {
+                report::say(format_args!("warning: {image} cannot be run: {error:#}"));
             }
         }
         Ok(ExitCode::SUCCESS)

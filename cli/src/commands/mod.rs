@@ -5,11 +5,13 @@ mod build;
 mod compile;
 mod doctor;
 mod generate;
+mod grants;
 mod images;
 mod inspect;
 mod limits;
 mod run;
 mod transfer;
+mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,6 +61,7 @@ enum Command {
     Import(archives::Import),
     Load(archives::Load),
     Save(archives::Save),
+    Volume(volumes::Volumes),
     Login(transfer::LogIn),
     Logout(transfer::LogOut),
     Compile(compile::Compile),
@@ -136,6 +139,7 @@ impl Cli {
             Command::Import(import) => import.execute(),
             Command::Load(load) => load.execute(),
             Command::Save(save) => save.execute(),
+            Command::Volume(volumes) => volumes.execute(),
             Command::Compile(compile) => compile.execute(),
             Command::Doctor(doctor) => doctor.execute(),
             Command::Completions(completions) => completions.execute(&mut Self::command()),

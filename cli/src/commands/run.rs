@@ -1,5 +1,6 @@
 //! `aril run`: a program in a sandbox, in this process.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
@@ -10,9 +11,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::bail;
 use aril::Access;
-use aril::Directory;
 use aril::ErrorKind;
 use aril::Image;
+use aril::ImageFiles;
 use aril::Input;
 use aril::Invocation;
 use aril::Occupation;
@@ -21,9 +22,12 @@ use aril::Reference;
 use aril::Runtime;
 use aril::SandboxSpec;
 use aril::Source;
+use aril::VolumeName;
 use clap::Args;
 
 use super::Common;
+use super::grants;
+use super::grants::Grant;
 use super::limits::LimitFlags;
 use super::transfer;
 use super::transfer::RegistryFlags;
@@ -53,8 +57,8 @@ pub(crate) struct Run {
     #[arg(value_name = "FILE|IMAGE [ARGS]", required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 
-    /// Grant a directory of the host, as HOST:GUEST or HOST:GUEST:ro
-    #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
+    /// Grant a directory of the host, or a volume by its name, as HOST:GUEST or HOST:GUEST:ro
+    #[arg(short, long = "volume", value_name = "HOST|NAME:GUEST[:ro]")]
     volumes: Vec<OsString>,
 
     /// Set a variable, as NAME=VALUE, or pass on the host's, as NAME
@@ -121,23 +125,26 @@ impl Run {
             }
             (image, None) => image,
         };
-        let mut spec = self.spec(image.as_ref())?;
+        let (mut spec, volumes) = self.spec(image.as_ref())?;
         let record = self.record_file()?;
         let mut progress = report::Progress::new(self.program());
         let limits = self.limits.limits();
+        let own_volumes = image.as_ref().map(|image| image.execution().volumes.clone());
         let files = image.clone();
         let source = image.map_or_else(|| Source::file(self.program()), Source::image);
         let prepared =
             runtime.prepare_alone(source, &limits, |elapsed| progress.compiling(elapsed));
         progress.done();
         let artifact = prepared.map_err(|error| self.explained(error))?;
-        let files = match files {
+        let mut files = match files {
             Some(image) => runtime.image_files(&image, self.access_to_image())?,
             None => None,
         };
-        if let Some(files) = &files {
-            files.make_places(spec.places())?;
-            spec = spec.directory(files.directory());
+        for (name, guest, access) in volumes {
+            spec = spec.directory(runtime.volume(&name, &guest, access, files.as_ref())?);
+        }
+        if let Some(files) = &mut files {
+            spec = with_image(spec, files, &own_volumes.unwrap_or_default())?;
         }
         // From here on no path of the host is looked up any more.
         std::env::set_current_dir("/").context("cannot leave the working directory")?;
@@ -146,7 +153,7 @@ impl Run {
         let never = runtime.occupy(&artifact, &spec, occupation, move |outcome| {
             let code = report::ended(outcome, record);
             // What cannot be removed now is removed by the next run.
-            let _left = files.map(aril::ImageFiles::remove);
+            let _left = files.map(ImageFiles::remove);
             code
         })?;
         match never {}
@@ -160,6 +167,9 @@ impl Run {
 
     /// The image that is meant, where the program is none of the files that are there.
     fn image(&self, runtime: &Runtime) -> anyhow::Result<Option<Image>> {
+        if let Some((folder, name)) = transfer::layout(self.program()) {
+            return Ok(Some(runtime.image_of_layout(&folder, name.as_deref())?));
+        }
         if self.is_path() || self.program().exists() {
             return Ok(None);
         }
@@ -231,8 +241,9 @@ impl Run {
         error
     }
 
-    /// What the flags say, before anything of the guest is looked at.
-    fn spec(&self, image: Option<&Image>) -> anyhow::Result<SandboxSpec> {
+    /// What the flags say, before anything of the guest is looked at, and the volumes that are still
+    /// to be granted.
+    fn spec(&self, image: Option<&Image>) -> anyhow::Result<(SandboxSpec, Vec<NamedVolume>)> {
         let mut words = self.words(image)?;
         let args = words.split_off(1);
         let mut spec = SandboxSpec::new(words.remove(0))
@@ -252,16 +263,20 @@ impl Run {
             })?;
             spec = spec.env(name, value)?;
         }
+        let mut volumes = Vec::new();
         for volume in &self.volumes {
-            spec = spec.directory(directory(volume)?);
+            match grants::grant(volume)? {
+                Grant::Directory(directory) => spec = spec.directory(directory),
+                Grant::Volume { name, guest, access } => volumes.push((name, guest, access)),
+            }
         }
         for file in &self.env_files {
-            for (name, value) in variables_of(file)? {
+            for (name, value) in grants::variables_of(file)? {
                 spec = spec.env(name, value)?;
             }
         }
         for variable in &self.env {
-            if let Some((name, value)) = variable_of(variable)? {
+            if let Some((name, value)) = grants::variable_of(variable)? {
                 spec = spec.env(name, value)?;
             }
         }
@@ -273,7 +288,7 @@ impl Run {
         if self.trap_unknown_imports {
             spec = spec.trap_unknown_imports();
         }
-        Ok(spec)
+        Ok((spec, volumes))
     }
 
     /// Opens the place for the record before the guest runs, so that it cannot fail afterwards.
@@ -289,75 +304,41 @@ impl Run {
     }
 }
 
-/// Reads `HOST:GUEST[:ro]`.
-fn directory(volume: &OsString) -> anyhow::Result<Directory> {
-    let shape = || format!("`-v {}` is not of the form HOST:GUEST[:ro]", volume.display());
-    let text = volume.to_str().with_context(shape)?;
-    let (paths, access) = match text.rsplit_once(':') {
-        Some((paths, "ro")) => (paths, Access::ReadOnly),
-        Some((paths, "rw")) => (paths, Access::ReadWrite),
-        _ => (text, Access::ReadWrite),
-    };
-    let (host, guest) = paths.rsplit_once(':').with_context(shape)?;
-    if host.is_empty() || guest.is_empty() {
-        bail!(shape());
-    }
-    if !host.contains(['/', '\\']) && !matches!(host, "." | "..") {
-        bail!(
-            "`{host}` would be a named volume, which does not exist yet; a directory is written as \
-             `./{host}`"
-        );
-    }
-    Directory::open(host, guest, access).with_context(|| format!("cannot grant `-v {text}`"))
-}
+/// A volume, where it is seen, and what may be done with it.
+type NamedVolume = (VolumeName, String, Access);
 
-/// Reads `NAME=VALUE`, or `NAME` for the host's value; nothing where the host has none.
-fn variable_of(variable: &OsString) -> anyhow::Result<Option<(String, String)>> {
-    let not_utf8 = || format!("`-e {}` is not UTF-8", variable.display());
-    let text = variable.to_str().with_context(not_utf8)?;
-    if text.is_empty() || text.starts_with('=') {
-        bail!("`-e {text}` cannot be a variable: it has no name");
-    }
-    if let Some((name, value)) = text.split_once('=') {
-        return Ok(Some((name.to_owned(), value.to_owned())));
-    }
-    match std::env::var(text) {
-        Ok(value) => Ok(Some((text.to_owned(), value))),
-        // As docker has it: what the host does not have is not passed on.
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            bail!("the host's variable `{text}` is not UTF-8, and a guest takes nothing else")
+/// The spec with the image's files, and with a place for each volume of the image that nothing was
+/// granted for.
+fn with_image(
+    mut spec: SandboxSpec,
+    files: &mut ImageFiles,
+    own_volumes: &BTreeSet<String>,
+) -> anyhow::Result<SandboxSpec> {
+    let granted: Vec<String> = spec.places().map(str::to_owned).collect();
+    let own: BTreeSet<String> = own_volumes.iter().map(|path| from_root(path)).collect();
+    let own: Vec<&String> =
+        own.iter().filter(|path| *path != "/" && !granted.contains(path)).collect();
+    files.make_places(granted.iter().chain(own.iter().copied()).map(String::as_str))?;
+    // Where all may be written to, so may they: all of it is gone with the run.
+    if files.directory().access() == Access::ReadOnly {
+        for path in own {
+            spec = spec.directory(files.volume(path)?);
         }
     }
+    Ok(spec.directory(files.directory()))
 }
 
-/// The largest file of variables, in bytes: as much as a guest's environment can hold.
-const ENV_FILE_SIZE_MAX: u64 = 2 << 20;
-
-/// Reads a file of variables as docker does: a line each, `#` begins a comment.
-fn variables_of(path: &PathBuf) -> anyhow::Result<Vec<(String, String)>> {
-    use std::io::Read as _;
-
-    let failed = || format!("cannot read the variables in `{}`", path.display());
-    let mut text = String::new();
-    let file = File::open(path).with_context(failed)?;
-    file.take(ENV_FILE_SIZE_MAX + 1).read_to_string(&mut text).with_context(failed)?;
-    if ENV_FILE_SIZE_MAX < text.len() as u64 {
-        bail!("{}: it is larger than 2 MiB", failed());
-    }
-    let mut variables = Vec::new();
-    // Some editors begin a file with a mark that is no part of it.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    for line in text.lines().map(str::trim_start) {
-        if !line.is_empty() && !line.starts_with('#') {
-            let name = line.split('=').next().unwrap_or(line);
-            if name.contains(char::is_whitespace) {
-                bail!("{}: the name `{}` has a space in it", failed(), aril::printable(name));
-            }
-            variables.extend(variable_of(&line.into())?);
+/// A path of an image in its one form. As in a container, above the root there is nothing.
+fn from_root(path: &str) -> String {
+    let mut names = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
         }
     }
-    Ok(variables)
+    format!("/{}", names.join("/"))
 }
 
 #[cfg(test)]
@@ -365,34 +346,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_volume_is_a_host_path_a_guest_path_and_an_access() {
-        let dir = std::env::temp_dir();
-        let host = dir.to_str().expect("the temporary directory is UTF-8");
-        let granted = |text: String| directory(&text.into());
-        let read_only = granted(format!("{host}:/data:ro")).expect("a grant");
-        assert_eq!((read_only.guest(), read_only.access()), ("/data", Access::ReadOnly));
-        assert_eq!(granted(format!("{host}:/data")).expect("a grant").access(), Access::ReadWrite);
-        for text in [host.to_owned(), format!("{host}::ro"), ":/data".to_owned(), "::".to_owned()] {
-            let error = granted(text.clone()).expect_err(&text);
-            assert!(error.to_string().contains("HOST:GUEST"), "{error}");
+    fn a_path_of_an_image_never_leads_above_its_root() {
+        for (path, expected) in [
+            ("/data", "/data"),
+            ("data//x/", "/data/x"),
+            ("/../../etc", "/etc"),
+            ("/a/./b/../c", "/a/c"),
+            ("", "/"),
+        ] {
+            assert_eq!(from_root(path), expected);
         }
-    }
-
-    #[test]
-    fn a_bare_name_is_not_taken_for_a_directory() {
-        let error = directory(&"data:/data".into()).expect_err("a named volume");
-        assert!(error.to_string().contains("./data"), "{error}");
-    }
-
-    #[test]
-    fn variables_of_a_file_are_read_as_docker_reads_them() {
-        let path = std::env::temp_dir().join(format!("aril-env-{}", std::process::id()));
-        std::fs::write(&path, "\u{feff}# comment\n\nA=1\n  B=two words # not a comment\nC=\n")
-            .expect("it can be written");
-        let variables = variables_of(&path).expect("it can be read");
-        std::fs::remove_file(&path).expect("it can be removed");
-        let expected = [("A", "1"), ("B", "two words # not a comment"), ("C", "")];
-        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(variables, expected);
     }
 }

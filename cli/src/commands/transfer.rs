@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::io::IsTerminal as _;
 use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -45,8 +47,9 @@ impl RegistryFlags {
 /// Fetch an image from its registry
 #[derive(Args, Debug)]
 pub(super) struct Pull {
-    /// The image, by its whole name: `registry.example/team/app:1`
-    image: Reference,
+    /// The image, by its whole name: `registry.example/team/app:1`, or `oci:DIR[:TAG]` for those of a
+    /// folder that is an OCI layout
+    image: String,
 
     /// Say nothing but the name
     #[arg(short, long)]
@@ -62,21 +65,40 @@ pub(super) struct Pull {
 impl Pull {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = self.common.runtime()?;
-        let image = pull(&runtime, &self.image, self.quiet, &self.registry)?;
-        // The first run should not wait for what can be done now.
-        let mut progress = report::Progress::new(self.image.to_string().as_ref());
-        let limits = aril::Limits::default();
-        let source = aril::Source::image(image.clone());
-        let compiled =
-            runtime.prepare_alone(source, &limits, |elapsed| progress.compiling(elapsed));
-        progress.done();
-        if !self.quiet {
-            report::line(format_args!("Digest: {}", image.digest()))?;
+        let images = match layout(self.image.as_ref()) {
+            Some((folder, name)) => runtime.load_layout(&folder, name.as_deref())?,
+            None => vec![pull(&runtime, &self.image.parse()?, self.quiet, &self.registry)?],
+        };
+        for image in &images {
+            let compiled = compiled(&runtime, image);
+            if !self.quiet {
+                report::line(format_args!("Digest: {}", image.digest()))?;
+            }
+            report::line(format_args!("{image}"))?;
+            compiled?;
         }
-        report::line(format_args!("{}", self.image))?;
-        compiled?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Makes the machine code of an image's program, so that the first run need not wait for it.
+pub(super) fn compiled(runtime: &Runtime, image: &Image) -> anyhow::Result<()> {
+    let mut progress = report::Progress::new(image.to_string().as_ref());
+    let source = aril::Source::image(image.clone());
+    let compiled = runtime
+        .prepare_alone(source, &aril::Limits::default(), |elapsed| progress.compiling(elapsed));
+    progress.done();
+    Ok(compiled.map(drop)?)
+}
+
+/// The folder, and perhaps the name in it, of `oci:DIR[:TAG]`, as skopeo and podman write it.
+pub(super) fn layout(text: &Path) -> Option<(PathBuf, Option<String>)> {
+    let rest = text.to_str()?.strip_prefix("oci:")?;
+    let (folder, name) = match rest.split_once(':') {
+        Some((folder, name)) => (folder, Some(name.to_owned())),
+        None => (rest, None),
+    };
+    Some((folder.into(), name))
 }
 
 /// Pulls an image, and shows how far it is.

@@ -32,6 +32,8 @@ pub struct Directory {
     pub(super) access: Access,
     /// A folder that was found to be beside this directory, and not in it or around it.
     beside: Arc<OnceLock<PathBuf>>,
+    /// Held as long as it is granted, so that nobody removes it.
+    _lock: Option<Arc<File>>,
 }
 
 impl Directory {
@@ -65,18 +67,30 @@ impl Directory {
             guest,
             access,
             beside: Arc::default(),
+            _lock: None,
         })
     }
 
     /// A directory that is open already, to be seen by a guest as `guest`.
-    pub(crate) fn held(handle: File, host: &Path, guest: &str, access: Access) -> Self {
-        Self {
+    pub(crate) fn held(
+        handle: File,
+        host: &Path,
+        guest: &str,
+        access: Access,
+    ) -> Result<Self, GrantError> {
+        Ok(Self {
             handle: Arc::new(handle),
             host: host.to_owned(),
-            guest: guest.to_owned(),
+            guest: check_guest_path(guest)?,
             access,
             beside: Arc::default(),
-        }
+            _lock: None,
+        })
+    }
+
+    /// The same, with a lock that is held as long as it is granted.
+    pub(crate) fn locked(self, lock: File) -> Self {
+        Self { _lock: Some(Arc::new(lock)), ..self }
     }
 
     /// Whether the other grant is this one: the same handle, seen and used alike.

@@ -1,7 +1,7 @@
 //! The unpacked roots of this user's images: each is made once, shared by all who run from it, and
 //! there while anybody does.
 //!
-//! A root has a lock file beside it. Who makes or removes it holds the lock alone; who runs from it
+//! A root has a lock beside it. Who makes or removes it holds the lock alone; who runs from it
 //! holds it together with others. Locks end with their holders, so what a holder left behind in the
 //! middle is told from what is being made by trying the lock.
 
@@ -19,7 +19,11 @@ use crate::platform::files;
 use crate::platform::tree::Directory;
 
 use super::error::UnpackError;
+use super::locks::Locks;
+use super::names::Way;
 use super::remove::remove;
+use super::walk::Missing;
+use super::walk::follow;
 
 /// What is in front of the name of a root that is not whole: not yet, or no more.
 const PART: &str = "part-";
@@ -28,7 +32,7 @@ const PART: &str = "part-";
 #[derive(Clone, Debug)]
 pub(crate) struct Roots {
     roots: Folder,
-    locks: Folder,
+    locks: Locks,
 }
 
 /// An unpacked root. It stays while this lives, and nobody may write to it.
@@ -42,6 +46,14 @@ pub(crate) struct Root {
 impl Root {
     fn new(path: PathBuf, lock: File) -> Self {
         Self { path, _lock: Arc::new(lock) }
+    }
+
+    /// Whether there is a directory at a path of the image.
+    pub(crate) fn has_directory(&self, guest: &str) -> bool {
+        let Ok(way) = Way::parse(guest.as_bytes()) else { return false };
+        Directory::open(&self.path).is_ok_and(|root| {
+            follow(&root, way.names(), Missing::Tell).is_ok_and(|found| found.is_some())
+        })
     }
 
     /// Where its files are. Nobody may write to them.
@@ -65,7 +77,8 @@ impl Roots {
     /// Opens the folder, and makes one where there is none.
     pub(crate) fn open(path: &Path) -> Result<Self, RootsError> {
         let roots = Folder::open(path)?;
-        Ok(Self { locks: Folder::open(&path.join("locks"))?, roots })
+        let locks = Locks::new(Folder::open(&path.join("locks"))?);
+        Ok(Self { roots, locks })
     }
 
     /// The root with this key. Where there is none, `fill` unpacks it into an empty directory; what
@@ -80,12 +93,12 @@ impl Roots {
     ) -> Result<Root, RootsError> {
         let path = self.roots.path_of(&key.hex());
         loop {
-            let lock = self.lock(key, File::lock_shared)?;
+            let lock = self.locks.shared(&key.hex()).map_err(self.unlocked(key))?;
             if is_directory(&path) {
                 return Ok(Root::new(path, lock));
             }
             drop(lock);
-            let _alone = self.lock(key, File::lock)?;
+            let _alone = self.locks.alone(&key.hex()).map_err(self.unlocked(key))?;
             if !is_directory(&path) {
                 self.make(key, &path, &mut fill)?;
             }
@@ -99,7 +112,7 @@ impl Roots {
         if !is_directory(&path) {
             return Ok(None);
         }
-        let lock = self.lock(key, File::lock_shared)?;
+        let lock = self.locks.shared(&key.hex()).map_err(self.unlocked(key))?;
         Ok(is_directory(&path).then(|| Root::new(path, lock)))
     }
 
@@ -115,17 +128,14 @@ impl Roots {
             if !is_part && keep(&key) {
                 continue;
             }
-            let lock_path = self.lock_path(&key);
             let failed = |source| RootsError::File {
                 what: "remove",
                 path: self.roots.path_of(&name),
                 source,
             };
-            let lock = files::open_lock(&lock_path).map_err(failed)?;
-            let is_free = files::try_lock(&lock).map_err(failed)?;
-            if !is_free || !files::is_at(&lock, &lock_path) {
+            let Some(_alone) = self.locks.try_alone(&key.hex()).map_err(failed)? else {
                 continue;
-            }
+            };
             // Nobody finds it from here on, however far removing it comes.
             let part = format!("{PART}{hex}");
             if !is_part {
@@ -176,28 +186,9 @@ impl Roots {
         })
     }
 
-    fn lock_path(&self, key: &Digest) -> PathBuf {
-        self.locks.path_of(&key.hex())
-    }
-
-    fn lock(
-        &self,
-        key: &Digest,
-        take: impl Fn(&File) -> io::Result<()>,
-    ) -> Result<File, RootsError> {
-        let path = self.lock_path(key);
-        loop {
-            let lock = files::open_lock(&path).and_then(|file| take(&file).map(|()| file));
-            let lock = lock.map_err(|source| RootsError::File {
-                what: "lock",
-                path: path.clone(),
-                source,
-            })?;
-            // Whoever removed the root removed its lock as well.
-            if files::is_at(&lock, &path) {
-                return Ok(lock);
-            }
-        }
+    fn unlocked(&self, key: &Digest) -> impl Fn(io::Error) -> RootsError {
+        let path = self.locks.path_of(&key.hex());
+        move |source| RootsError::File { what: "lock", path: path.clone(), source }
     }
 }
 

@@ -17,6 +17,7 @@ use super::copy::Copying;
 use super::names::Way;
 use super::remove::remove;
 use super::roots::Root;
+use super::volumes::copy_from;
 use super::walk::Lost;
 use super::walk::Missing;
 use super::walk::follow;
@@ -138,6 +139,23 @@ impl Writables {
             source,
         })?;
         Ok(Writable { directory: Some(directory), opened_as, means, _root: None, place })
+    }
+
+    /// A directory to be written to beside a root, with what the root has at this path.
+    pub(crate) fn beside(&self, root: &Root, guest: &str) -> Result<Writable, WritableError> {
+        let place = self.place()?;
+        let opened_as = place.path();
+        let copied = Directory::open(&opened_as).and_then(|to| {
+            copy_from(root, guest, &to)?;
+            to.into_file()
+        });
+        let directory = copied.map_err(|source| WritableError::File {
+            what: "copy files of the image to",
+            path: opened_as.clone(),
+            source,
+        })?;
+        let directory = Some(directory);
+        Ok(Writable { directory, opened_as, means: Means::Copy, _root: None, place })
     }
 
     /// What means this host has, the best first, and why not, found out by trying. Where an overlay

@@ -86,6 +86,35 @@ impl Runtime {
         }
         name_all(store, &entries).map_err(at)
     }
+
+    /// An image of a folder that is an OCI image layout: the one that is called `name` there, or the
+    /// only one. It is copied into the store, as far as it is not there yet, and gets no name.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load); and where there are several images and no name is given.
+    pub fn image_of_layout(&self, folder: &Path, name: Option<&str>) -> Result<Image, Error> {
+        let at = |(kind, source): Failure| failed("load", folder.display(), kind, source);
+        let store = self.store()?;
+        let lease = store.lease().map_err(|error| at(of_store(error)))?;
+        let layout = Layout { folder };
+        let entries = layout.entries(name).map_err(at)?;
+        let [(_, entry), others @ ..] = entries.as_slice() else {
+            return Err(at(not_runnable("there is no image in it")));
+        };
+        if others.iter().any(|(_, other)| other.digest != entry.digest) {
+            let mut names = layout.index().map_err(at)?.manifests;
+            let names = names.iter_mut().filter_map(|entry| entry.annotations.remove(NAME));
+            // More would fill the terminal.
+            let names: Vec<String> = names.take(20).collect();
+            let names = names.join(", ").escape_debug().to_string();
+            let reason = format!("it has several images: name one of {names}");
+            return Err(at((ErrorKind::InvalidInput, reason.into())));
+        }
+        layout.copy(store, &lease, entry, &mut BTreeSet::new(), 0).map_err(at)?;
+        let images = name_all(store, &[(None, entry.clone())]).map_err(at)?;
+        images.into_iter().next().ok_or_else(|| at(not_runnable("there is no image in it")))
+    }
 }
 
 fn of_store(error: StoreError) -> Failure {
@@ -143,11 +172,16 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    fn entries(&self, name: Option<&str>) -> Result<Vec<(Option<Reference>, Descriptor)>, Failure> {
+    fn index(&self) -> Result<Index, Failure> {
         let bytes = read_small(&self.folder.join("index.json"))?;
-        let Document::Index(mut index) = Document::parse(&bytes).map_err(not_runnable)? else {
-            return Err(not_runnable("its `index.json` is not an index"));
-        };
+        match Document::parse(&bytes).map_err(not_runnable)? {
+            Document::Index(index) => Ok(index),
+            Document::Manifest(_) => Err(not_runnable("its `index.json` is not an index")),
+        }
+    }
+
+    fn entries(&self, name: Option<&str>) -> Result<Vec<(Option<Reference>, Descriptor)>, Failure> {
+        let mut index = self.index()?;
         if let Some(name) = name {
             index.manifests.retain(|entry| {
                 [NAME, FULL_NAME]

@@ -18,6 +18,7 @@ mod room;
 mod root;
 mod runtime;
 mod save;
+mod volumes;
 
 pub use build::Build;
 pub use build::ImageFormat;
@@ -34,3 +35,4 @@ pub use roles::roles;
 pub use root::ImageFiles;
 pub use runtime::Runtime;
 pub use runtime::RuntimeBuilder;
+pub use volumes::Volume;

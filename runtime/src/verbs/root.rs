@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::path::PathBuf;
 
 use crate::capabilities::Access;
 use crate::capabilities::Directory;
@@ -34,9 +35,12 @@ use super::runtime::Runtime;
 #[derive(Debug)]
 pub struct ImageFiles {
     directory: Directory,
+    /// What is to be removed at the end: the first is the one that `directory` shows, if any is.
     writable: Option<Writable>,
+    beside: Vec<Writable>,
+    writables: PathBuf,
     /// Nobody removes the image's files meanwhile.
-    _root: Root,
+    root: Root,
 }
 
 impl ImageFiles {
@@ -48,20 +52,60 @@ impl ImageFiles {
     /// By what means it can be written to: `overlay`, `reflink` or `copy`, the best that this host
     /// has; nothing where it may only be read.
     pub fn means(&self) -> Option<&'static str> {
-        self.writable.as_ref().map(|writable| writable.means().word())
+        let writable = self.writable.as_ref();
+        let writable = writable.filter(|_| self.directory.access() == Access::ReadWrite);
+        writable.map(|writable| writable.means().word())
     }
 
     /// Makes the places in it at which other directories are seen, so that a guest finds them where
-    /// it lists what is above. In what may only be read nothing is made.
+    /// it lists what is above.
     ///
     /// # Errors
     ///
-    /// Fails where a place cannot be one: where there is a file, or the image's links lead nowhere.
-    pub fn make_places<'a>(&self, places: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
-        let Some(writable) = &self.writable else { return Ok(()) };
+    /// Fails where a place cannot be one: where there is a file, or the image's links lead nowhere;
+    /// and where what is missing cannot be written.
+    pub fn make_places<'a>(
+        &mut self,
+        places: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Error> {
+        let missing: Vec<&str> = match &self.writable {
+            Some(_) => places.into_iter().collect(),
+            // The image's own files are others' as well, and stay as they are.
+            None => places.into_iter().filter(|place| !self.root.has_directory(place)).collect(),
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let failed = |error| at_writable(error, "make places in", "the image's files");
+        if self.writable.is_none() {
+            let writable = write_over(&self.root, &self.writables).map_err(failed)?;
+            self.directory = grant(&writable, "/", self.directory.access())?;
+            self.writable = Some(writable);
+        }
+        let mut writable = self.writable.iter();
         writable
-            .ensure_mount_points(places)
-            .map_err(|error| at_writable(error, "make places in", "the image's files"))
+            .try_for_each(|writable| writable.ensure_mount_points(missing.iter().copied()))
+            .map_err(failed)
+    }
+
+    /// A directory for this run alone to be seen at `guest`, which may be written to also where the
+    /// image's files may only be read: what docker makes for a volume that an image names. It
+    /// begins with what the image has there.
+    ///
+    /// # Errors
+    ///
+    /// Fails where there is no room for it, or `guest` is no path of a guest.
+    pub fn volume(&mut self, guest: &str) -> Result<Directory, Error> {
+        let failed = |error| at_writable(error, "make a volume at", guest);
+        let writables = Writables::open(&self.writables).map_err(failed)?;
+        let writable = writables.beside(&self.root, guest).map_err(failed)?;
+        let directory = grant(&writable, guest, Access::ReadWrite)?;
+        self.beside.push(writable);
+        Ok(directory)
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.root
     }
 
     /// Removes what was written.
@@ -71,9 +115,29 @@ impl ImageFiles {
     /// Fails where it cannot be removed.
     pub fn remove(self) -> Result<(), Error> {
         drop(self.directory);
-        let removed = self.writable.map_or(Ok(()), Writable::remove);
-        removed.map_err(|error| at_writable(error, "remove", "what was written"))
+        // All are removed, whatever one fails at.
+        let all = self.writable.into_iter().chain(self.beside);
+        let failures: Vec<_> = all.filter_map(|writable| writable.remove().err()).collect();
+        let first = failures.into_iter().next();
+        first.map_or(Ok(()), |error| Err(at_writable(error, "remove", "what was written")))
     }
+}
+
+/// What may be written over an image's files.
+fn write_over(root: &Root, writables: &Path) -> Result<Writable, WritableError> {
+    let writables = Writables::open(writables)?;
+    // What others left is a matter of room, and no reason not to run.
+    let _kept = writables.sweep();
+    let (writable, _why_no_overlay) = writables.best(root)?;
+    Ok(writable)
+}
+
+fn grant(writable: &Writable, guest: &str, access: Access) -> Result<Directory, Error> {
+    let handle = writable.directory().try_clone();
+    let handle =
+        handle.map_err(|error| failed("open", "files of an image", ErrorKind::Exhausted, error))?;
+    Directory::held(handle, writable.opened_as(), guest, access)
+        .map_err(|error| failed("grant", guest, ErrorKind::InvalidInput, error))
 }
 
 fn at_writable(error: WritableError, doing: &'static str, what: &str) -> Error {
@@ -97,25 +161,22 @@ impl Runtime {
     pub fn image_files(&self, image: &Image, access: Access) -> Result<Option<ImageFiles>, Error> {
         let Body::Files(layers) = &image.body else { return Ok(None) };
         let root = self.unpacked(image, layers)?;
-        let granted = |handle, path: &Path| Directory::held(handle, path, "/", access);
-        if access == Access::ReadOnly {
-            let handle = files::open_directory(root.path()).map_err(|error| {
-                failed("open the files of", image, ErrorKind::Unavailable, error)
-            })?;
-            let directory = granted(handle, root.path());
-            return Ok(Some(ImageFiles { directory, writable: None, _root: root }));
-        }
-        let broken =
-            |error| at_writable(error, "make room to write over the files of", &image.to_string());
-        let writables = Writables::open(&self.data()?.join("writable")).map_err(broken)?;
-        // What others left is a matter of room, and no reason not to run.
-        let _kept = writables.sweep();
-        let (writable, _why_no_overlay) = writables.best(&root).map_err(broken)?;
-        let handle = writable.directory().try_clone();
-        let handle = handle
-            .map_err(|error| failed("open the files of", image, ErrorKind::Exhausted, error))?;
-        let directory = granted(handle, writable.opened_as());
-        Ok(Some(ImageFiles { directory, writable: Some(writable), _root: root }))
+        let writables = self.data()?.join("writable");
+        let (directory, writable) = match access {
+            Access::ReadOnly => {
+                let at = |error| failed("open the files of", image, ErrorKind::Unavailable, error);
+                let handle = files::open_directory(root.path()).map_err(at)?;
+                let directory = Directory::held(handle, root.path(), "/", access);
+                (directory.map_err(|e| failed("grant", image, ErrorKind::InvalidInput, e))?, None)
+            }
+            Access::ReadWrite => {
+                let writable = write_over(&root, &writables).map_err(|error| {
+                    at_writable(error, "make room to write over the files of", &image.to_string())
+                })?;
+                (grant(&writable, "/", access)?, Some(writable))
+            }
+        };
+        Ok(Some(ImageFiles { directory, writable, beside: Vec::new(), writables, root }))
     }
 
     /// The layers of an image, unpacked.
