@@ -16,6 +16,12 @@ use crate::rounds::Plan;
 #[derive(Debug)]
 pub(crate) struct Missing(String);
 
+impl Missing {
+    pub(crate) fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
 impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)

@@ -2,6 +2,7 @@
 
 mod bare;
 mod bench;
+mod images;
 mod line;
 mod rounds;
 mod rows;

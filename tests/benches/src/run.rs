@@ -14,6 +14,8 @@ pub(crate) struct Cost {
     pub(crate) wall: Duration,
     pub(crate) user: Duration,
     pub(crate) system: Duration,
+    /// The most memory that was resident at any moment, in bytes.
+    pub(crate) peak: u64,
 }
 
 impl Cost {
@@ -39,7 +41,14 @@ pub(crate) fn run(command: &mut Command, code: i32) -> anyhow::Result<Cost> {
     let wall = started.elapsed();
     let ended = ended.with_context(|| format!("cannot run {}", command.get_program().display()))?;
     ensure!(ended.status.code() == Some(code), "{command:?} ended with {}", ended.status);
-    Ok(Cost { wall, user: ended.rusage.utime, system: ended.rusage.stime })
+    let peak = ended.rusage.maxrss;
+    Ok(Cost { wall, user: ended.rusage.utime, system: ended.rusage.stime, peak })
+}
+
+/// Forgets how much memory this process once had: a program that it starts begins with that as its
+/// most, since for a moment it is this process.
+pub(crate) fn forget_peak() -> anyhow::Result<()> {
+    std::fs::write("/proc/self/clear_refs", "5").context("cannot reset the most of memory")
 }
 
 /// Memory of a process that is alive, in bytes.

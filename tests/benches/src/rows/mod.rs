@@ -4,14 +4,17 @@ mod compute;
 mod crowd;
 mod files;
 mod footprint;
+mod image_start;
 mod large_guest;
 mod launch;
 mod overrun;
+mod pull;
 mod python;
 mod shared_compute;
 mod shares;
 mod sqlite;
 mod start;
+mod unpack;
 
 use crate::bench::Bench;
 use crate::bench::Missing;
@@ -40,6 +43,9 @@ pub(crate) const ROWS: &[Row] = &[
     shares::ROW,
     overrun::ROW,
     footprint::ROW,
+    image_start::ROW,
+    pull::ROW,
+    unpack::ROW,
 ];
 
 /// The lines of one part of a row; where something is missing for it, a line that says so, so that
