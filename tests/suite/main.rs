@@ -28,6 +28,10 @@ mod images;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod image_files;
 
+// A real registry.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod docker_registry;
+
 // Images go to a registry and come back.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod registry;
