@@ -3,6 +3,7 @@
 mod commands;
 mod folders;
 mod logins;
+mod proxies;
 mod report;
 mod usage;
 mod words;

@@ -32,6 +32,10 @@ mod image_files;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod volumes;
 
+// A real registry.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod docker_registry;
+
 // Images go to a registry and come back.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod registry;

@@ -310,8 +310,16 @@ impl Running {
     }
 
     /// Waits for its end, and fails where that takes too long.
-    pub(crate) fn outcome(mut self) -> Outcome {
+    pub(crate) fn outcome(self) -> Outcome {
+        self.outcome_and_peak().0
+    }
+
+    /// Does the same, and says also how much memory the process ever had, in bytes, as far as that
+    /// could be seen: what it took in its last millisecond may be missing.
+    pub(crate) fn outcome_and_peak(mut self) -> (Outcome, u64) {
+        let mut peak = 0;
         let status = loop {
+            peak = peak.max(peak_memory(self.child.id()).unwrap_or_default());
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
@@ -322,13 +330,21 @@ impl Running {
             std::thread::sleep(Duration::from_millis(1));
         };
         let elapsed = self.started.elapsed();
-        Outcome {
+        let outcome = Outcome {
             code: status.code(),
             stdout: self.stdout.into_end(),
             stderr: self.stderr.into_end(),
             elapsed,
-        }
+        };
+        (outcome, peak)
     }
+}
+
+/// The most memory that a process ever had, in bytes, where this host tells and it still runs.
+pub(crate) fn peak_memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
 /// Sends a signal, such as `INT`, to a process that the test started.

@@ -24,6 +24,7 @@ use indicatif::ProgressStyle;
 
 use super::Common;
 use crate::logins;
+use crate::proxies;
 use crate::report;
 
 /// How registries are reached.
@@ -37,6 +38,12 @@ pub(super) struct RegistryFlags {
 impl RegistryFlags {
     fn registries(&self, registry: Option<&str>) -> anyhow::Result<aril::Registries> {
         let registries = logins::registries()?;
+        if let Some(name) = registry.and_then(proxies::ignored) {
+            report::aside(format_args!(
+                "aril: `{name}` is set, but proxies are not supported: the registry is spoken to \
+                 directly"
+            ));
+        }
         Ok(match registry {
             Some(registry) if self.insecure => registries.insecure(registry),
             _ => registries,

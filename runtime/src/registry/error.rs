@@ -121,6 +121,22 @@ impl Reason {
         )
     }
 
+    /// How often it is worth a try, at most.
+    pub(super) fn attempts_max(&self) -> u32 {
+        match self {
+            // Most often a name or a port is wrong. Who is just starting is given one more chance.
+            Self::Connect { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+                ) =>
+            {
+                2
+            }
+            _ => u32::MAX,
+        }
+    }
+
     /// How long to wait, where the registry says so.
     pub(super) fn after(&self) -> Option<Duration> {
         match self {

@@ -43,13 +43,13 @@ pub(crate) struct Taken {
 }
 
 impl Client {
-    /// Sends a blob, unless the registry has it. `from` is another repository of the same registry
-    /// that may have it; `open` opens the bytes, once for each try.
+    /// Sends a blob, unless the registry has it. `from` is of another repository that may
+    /// have it, if that is at the same registry; `open` opens the bytes, once for each try.
     pub(crate) async fn push_blob<R, F>(
         &self,
         reference: &Reference,
         descriptor: &Descriptor,
-        from: Option<&str>,
+        from: Option<&Reference>,
         open: F,
     ) -> Result<Sent, RegistryError>
     where
@@ -65,10 +65,19 @@ impl Client {
             Ok(Outgoing::stream(Box::new(source), size))
         };
         let at = self.home(reference).await.map_err(failed)?;
+        let mut from = match from {
+            Some(other) => Some(self.home(other).await.map_err(failed)?)
+                .filter(|other| other.origin == at.origin)
+                .map(|other| other.repository),
+            None => None,
+        };
         let mut tries = self.tries(&at);
         loop {
-            match self.push_blob_once(&at, descriptor, from, &body).await {
+            match self.push_blob_once(&at, descriptor, from.as_deref(), &body).await {
                 Ok(sent) => return Ok(sent),
+                // Who may not read the other repository may still write to this one.
+                Err(Reason::Forbidden { .. } | Reason::Missing { .. } | Reason::Answer { .. })
+                    if from.take().is_some() => {}
                 // An upload that broke is begun anew: few registries go on with one.
                 Err(reason) => tries.next(reason).await.map_err(failed)?,
             }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::digest::Digest;
 use crate::image::Descriptor;
 use crate::image::Index;
+use crate::image::Reference;
 use crate::image::media;
 
 use super::Client;
@@ -84,8 +85,8 @@ async fn a_blob_that_is_there_is_not_sent_and_one_nearby_is_mounted() {
         _ => Reply::new(201),
     })
     .await;
-    let reference = registry.reference("a:1");
-    let sent = client().push_blob(&reference, &blob(), Some("b/c"), || Ok(BLOB)).await.unwrap();
+    let (reference, near) = (registry.reference("a:1"), registry.reference("b/c:2"));
+    let sent = client().push_blob(&reference, &blob(), Some(&near), || Ok(BLOB)).await.unwrap();
     assert_eq!(sent, Sent::Mounted);
     let post = registry.heard().pop().unwrap();
     let digest = blob().digest.to_string().replace(':', "%3A");
@@ -93,9 +94,35 @@ async fn a_blob_that_is_there_is_not_sent_and_one_nearby_is_mounted() {
 
     // A registry that will not, or cannot, has the upload begin instead.
     let registry = Registry::start(|heard, _| uploading(|| "/up".to_owned(), &heard.method)).await;
-    let reference = registry.reference("a:1");
-    let sent = client().push_blob(&reference, &blob(), Some("b/c"), || Ok(BLOB)).await.unwrap();
+    let (reference, near) = (registry.reference("a:1"), registry.reference("b/c:2"));
+    let sent = client().push_blob(&reference, &blob(), Some(&near), || Ok(BLOB)).await.unwrap();
     assert_eq!(sent, Sent::Uploaded);
+}
+
+#[tokio::test]
+async fn a_repository_that_may_not_be_read_is_done_without() {
+    for status in [400, 401, 403, 404] {
+        let registry = Registry::start(move |heard, _| match heard.method.as_str() {
+            "POST" if heard.path.contains("from=") => Reply::new(status),
+            method => uploading(|| "/up".to_owned(), method),
+        })
+        .await;
+        let (reference, near) = (registry.reference("a:1"), registry.reference("b/c:2"));
+        let sent = client().push_blob(&reference, &blob(), Some(&near), || Ok(BLOB)).await;
+        assert_eq!(sent.unwrap(), Sent::Uploaded, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_repository_of_another_registry_is_not_told_of() {
+    let registry = Registry::start(|heard, _| uploading(|| "/up".to_owned(), &heard.method)).await;
+    let reference = registry.reference("a:1");
+    let far: Reference = "other.example/secret/app:1".parse().unwrap();
+
+    let sent = client().push_blob(&reference, &blob(), Some(&far), || Ok(BLOB)).await.unwrap();
+
+    assert_eq!(sent, Sent::Uploaded);
+    assert!(registry.heard().iter().all(|heard| !heard.path.contains("secret")));
 }
 
 #[tokio::test]

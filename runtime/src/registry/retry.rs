@@ -28,7 +28,8 @@ impl Tries {
     /// was tried often enough.
     pub(super) async fn next(&mut self, reason: Reason) -> Result<(), Reason> {
         self.done += 1;
-        if !reason.is_passing() || self.patience.attempts <= self.done {
+        let most = self.patience.attempts.min(reason.attempts_max());
+        if !reason.is_passing() || most <= self.done {
             return Err(reason);
         }
         tokio::time::sleep(self.pause(reason.after())).await;
@@ -78,6 +79,21 @@ mod tests {
             let waited = begun.elapsed();
             let expected = Duration::from_secs(expected);
             assert!(expected <= waited && waited < expected + Duration::from_secs(1), "{waited:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_where_nobody_is_is_tried_twice() {
+        use std::io::ErrorKind::*;
+        for (kind, expected) in [(ConnectionRefused, 1), (NotFound, 1), (TimedOut, 4)] {
+            let mut tries = Tries::new(&Patience::default());
+            let mut pauses = 0;
+            let nobody =
+                || Reason::Connect { host: "r".to_owned(), source: std::io::Error::from(kind) };
+            while tries.next(nobody()).await.is_ok() {
+                pauses += 1;
+            }
+            assert_eq!(pauses, expected, "{kind}");
         }
     }
 

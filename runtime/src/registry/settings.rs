@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,11 +16,20 @@ use super::address::Address;
 use super::address::Origin;
 use super::address::Scheme;
 
+/// How long one may ask to wait.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+
+/// How often one may ask to try.
+const ATTEMPTS: RangeInclusive<u32> = 1..=100;
+
 /// How registries are spoken to. The default is what suits public ones.
 ///
 /// ```toml
 /// # Certificates of authorities, beside those that this host trusts: for every registry.
 /// ca = ["/etc/aril/ca.pem"]
+/// timeout = "30s"                        # how long a registry may keep us waiting, instead of
+///                                        # what `Patience` says
+/// attempts = 5                           # how often in a row something is tried
 ///
 /// [registry."registry.example:5000"]
 /// insecure = true                        # by http, without encryption
@@ -85,6 +95,28 @@ pub(crate) struct Patience {
     pub(crate) pause_max: Duration,
 }
 
+impl Patience {
+    /// The same, where nothing is waited for longer than this.
+    fn within(&self, span: Duration) -> Self {
+        let share = span.as_secs_f64() / self.window.as_secs_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "some thousands of bytes, times at most some hundreds"
+        )]
+        let floor = (self.floor as f64 * share) as u64;
+        Self {
+            connect: self.connect.min(span),
+            answer: span,
+            document: span,
+            window: span,
+            floor: floor.max(1),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
         Self {
@@ -105,6 +137,8 @@ impl Default for Patience {
 struct File {
     #[serde(default)]
     ca: Vec<Spanned<String>>,
+    timeout: Option<Spanned<String>>,
+    attempts: Option<Spanned<u32>>,
     #[serde(default)]
     registry: BTreeMap<Spanned<String>, Table>,
 }
@@ -153,6 +187,20 @@ impl Settings {
             Ok(found)
         };
         let mut settings = Self { authorities: certificates(&file.ca, "ca")?, ..Self::default() };
+        if let Some(value) = &file.timeout {
+            let broken = at(value, "timeout".to_owned());
+            let span = timeout(value.get_ref()).map_err(broken)?;
+            settings.patience = settings.patience.within(span);
+        }
+        if let Some(value) = &file.attempts {
+            settings.patience.attempts = *value.get_ref();
+            if !ATTEMPTS.contains(value.get_ref()) {
+                let (least, most) = (ATTEMPTS.start(), ATTEMPTS.end());
+                let reason = format!("it is a number from {least} to {most}");
+                let line = line_of(Some(value.span()));
+                return Err(InvalidSettings { line, key: "attempts".to_owned(), reason });
+            }
+        }
         for (name, table) in &file.registry {
             let key = |end: &str| format!("registry.\"{}\"{end}", name.get_ref());
             let host = name.get_ref().to_ascii_lowercase();
@@ -242,6 +290,15 @@ fn authorities(value: &str, read: Reader<'_>) -> Result<Vec<CertificateDer<'stat
     if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) }
 }
 
+/// How long may be waited.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).ok().filter(|span| TIMEOUT.contains(span));
+    span.ok_or_else(|| {
+        let [least, most] = [*TIMEOUT.start(), *TIMEOUT.end()].map(humantime::format_duration);
+        format!("it is a time from {least} to {most}, such as `30s`")
+    })
+}
+
 fn mirror(text: &str) -> Result<Mirror, String> {
     let address = Address::parse(text).map_err(|error| error.to_string())?;
     let path = address.path().trim_matches('/');
@@ -300,6 +357,20 @@ mod tests {
     }
 
     #[test]
+    fn a_timeout_holds_for_all_that_is_waited_for() {
+        let patience = parse("timeout = \"3s\"\nattempts = 2").expect("settings").patience;
+        let span = Duration::from_secs(3);
+        assert_eq!(
+            [patience.connect, patience.answer, patience.document, patience.window],
+            [span; 4]
+        );
+        // Who sends as fast as before is as fast as before.
+        assert_eq!((patience.floor, patience.attempts), (1638, 2));
+        let patient = parse("timeout = \"1h\"").expect("settings").patience;
+        assert_eq!((patient.connect, patient.attempts), (Duration::from_secs(15), 5));
+    }
+
+    #[test]
     fn what_is_wrong_in_the_settings_is_said_with_line_and_key() {
         let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
         let pem = format!("ca = [\"\"\"\n{begin}\nAAAA\n{end}\n\"\"\"]");
@@ -316,6 +387,12 @@ mod tests {
             ("[registry.a]\n[registry.A]", 1, "twice"),
             ("ca = [\"-----BEGIN x\"]", 1, "`ca`:"),
             (&pem, 1, "`ca`: it is no certificate"),
+            ("timeout = \"soon\"", 1, "`timeout`: it is a time from 100ms to 1h, such as `30s`"),
+            ("\ntimeout = \"1ms\"", 2, "`timeout`:"),
+            ("timeout = \"2h\"", 1, "`timeout`:"),
+            ("attempts = 0", 1, "`attempts`: it is a number from 1 to 100"),
+            ("attempts = 1000", 1, "`attempts`:"),
+            ("attempts = -1", 1, "invalid value"),
             ("[", 1, "line 1"),
         ] {
             let error = parse(text).expect_err(text);

@@ -255,7 +255,9 @@ impl Wire {
         origin: &Origin,
         within: Option<Reach>,
     ) -> Result<(TcpStream, Reach), NotReached> {
-        let found = tokio::net::lookup_host((origin.host(), origin.port)).await?;
+        let found = tokio::net::lookup_host((origin.host(), origin.port))
+            .await
+            .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
         let mut found: Vec<SocketAddr> = found.collect();
         let allowed = |address: &SocketAddr| {
             within.is_none_or(|from| from.may_lead_to(Reach::of(address.ip())))

@@ -1,10 +1,15 @@
 //! Images from the store to a registry.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use futures_util::stream;
 
+use crate::content::NAME;
 use crate::content::Store;
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::image::Descriptor;
@@ -25,9 +30,14 @@ use super::runtime::Runtime;
 /// How deep indexes may be nested.
 const DEPTH_MAX: usize = 4;
 
+/// The most names of the store that are looked through for blobs that the registry may have: the
+/// latest ones.
+const NEARBY_MAX: usize = 64;
+
 impl Runtime {
     /// Sends an image to a registry under a name: all its platforms, as far as they are in the store.
-    /// What the registry has already is not sent. `told` is told of each blob that is there.
+    /// What the registry has already is not sent: neither what is in the repository, nor what is in
+    /// another one of it under a name that the store has as well. `told` is told of each blob that is there.
     ///
     /// # Errors
     ///
@@ -52,7 +62,8 @@ impl Runtime {
             lease.keep([image.named.digest]).map_err(at_store(DOING, to))?;
             lease
         };
-        let send = Send { store, client: registries.client(), to, told: &told };
+        let nearby = nearby(store, to);
+        let send = Send { store, client: registries.client(), to, nearby, told: &told };
         send.document(&image.named, true, 0).await
     }
 }
@@ -62,7 +73,30 @@ struct Send<'a> {
     store: &'a Store,
     client: Client,
     to: &'a Reference,
+    /// In which other repository of the registry a blob may be.
+    nearby: BTreeMap<Digest, Reference>,
     told: Told<'a>,
+}
+
+/// The blobs that may be in other repositories of the registry, as far as the names of the store
+/// tell. Whether one is there only the registry knows, and it is asked no more often for it.
+fn nearby(store: &Store, to: &Reference) -> BTreeMap<Digest, Reference> {
+    let entries = store.index().manifests.into_iter().rev();
+    let named = entries.filter_map(|entry| {
+        let name: Reference = entry.annotations.get(NAME)?.parse().ok()?;
+        let is_near = name.registry() == to.registry() && name.repository() != to.repository();
+        is_near.then_some((name, entry))
+    });
+    let mut nearby = BTreeMap::new();
+    for (name, entry) in named.take(NEARBY_MAX) {
+        let mut reached = BTreeSet::new();
+        // Of an image that is broken here, what can be reached may be there all the same.
+        let _broken = store.reach(&entry, &mut reached, 0);
+        for digest in reached {
+            nearby.entry(digest).or_insert_with(|| name.clone());
+        }
+    }
+    nearby
 }
 
 impl Send<'_> {
@@ -110,7 +144,7 @@ impl Send<'_> {
             let file = store.blob(&digest).map_err(std::io::Error::other)?;
             Ok(tokio::fs::File::from_std(file))
         };
-        let sent = self.client.push_blob(self.to, blob, None, open).await;
+        let sent = self.client.push_blob(self.to, blob, self.nearby.get(&digest), open).await;
         sent.map_err(|error| at_registry("push the image", self.to, error))?;
         (self.told)(Progress { digest: blob.digest, done: blob.size, size: blob.size });
         Ok(())

@@ -30,6 +30,8 @@ impl Registries {
     ///
     /// ```toml
     /// ca = ["/etc/ssl/our-authority.pem"]  # trusted beside those of this host
+    /// timeout = "30s"  # the longest that a registry may keep us waiting (from 100 ms to an hour)
+    /// attempts = 5     # how often in a row something is tried (from 1 to 100)
     ///
     /// [registry."registry.example"]
     /// mirrors = ["https://mirror.example/prefix"]  # asked first, in this order

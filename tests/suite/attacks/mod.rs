@@ -292,7 +292,5 @@ impl Watched {
 
 /// The most memory that a process ever had, in bytes.
 fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    crate::support::peak_memory(pid).unwrap()
 }
