@@ -20,6 +20,7 @@ pub(crate) use roots::Root;
 pub(crate) use roots::Roots;
 pub(crate) use roots::RootsError;
 pub(crate) use unpack::unpack;
+pub(crate) use writable::Means;
 pub(crate) use writable::Writable;
 pub(crate) use writable::WritableError;
 pub(crate) use writable::Writables;
