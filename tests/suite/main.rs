@@ -32,6 +32,14 @@ mod image_files;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod registry;
 
+// A program under a tracer.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod traced;
+
+// The store survives kills, losses of power and disks that fail, at every step.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod crash;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;
