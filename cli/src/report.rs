@@ -9,6 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use std::time::Instant;
 
 use aril::Denial;
 use aril::ErrorKind;
@@ -115,6 +116,35 @@ impl Progress {
     /// It is over, well or not.
     pub(crate) fn done(&mut self) {
         if self.shown && self.terminal {
+            tell(format_args!("\r\x1b[2K"));
+        }
+    }
+}
+
+/// What is shown of a check that reads much: on a terminal, once it takes a while.
+pub(crate) struct Reading {
+    terminal: bool,
+    shown: Option<Instant>,
+}
+
+impl Reading {
+    pub(crate) fn new() -> Self {
+        Self { terminal: io::stderr().is_terminal(), shown: None }
+    }
+
+    pub(crate) fn tell(&mut self, reading: aril::Reading) {
+        /// How often.
+        const BEAT: Duration = Duration::from_millis(200);
+        let shown = *self.shown.get_or_insert_with(Instant::now);
+        if self.terminal && BEAT <= shown.elapsed() {
+            tell(format_args!("\r\x1b[2Karil: read {} of {}", reading.done, reading.size));
+            self.shown = Some(Instant::now());
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn done(&self) {
+        if self.terminal && self.shown.is_some() {
             tell(format_args!("\r\x1b[2K"));
         }
     }

@@ -40,6 +40,14 @@ mod docker_registry;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod registry;
 
+// A program under a tracer.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod traced;
+
+// The store survives kills, losses of power and disks that fail, at every step.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod crash;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;

@@ -1,4 +1,4 @@
-//! `aril doctor`: what this host can enforce.
+//! `aril doctor`: what this host can enforce, and whether what is kept is whole.
 
 use std::process::ExitCode;
 
@@ -17,12 +17,19 @@ const CACHE: &str = "artifact cache";
 /// Show what this host can enforce, and what to do where it cannot
 #[derive(Args, Debug)]
 pub(super) struct Doctor {
+    /// Read all images and all machine code instead, and tell what is broken; nothing is changed
+    #[arg(long)]
+    store: bool,
+
     #[command(flatten)]
     common: Common,
 }
 
 impl Doctor {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        if self.store {
+            return check(&self.common.runtime()?);
+        }
         let (findings, broken) = match self.common.runtime() {
             Ok(runtime) => (runtime.doctor(), None),
             // All else is told as well, as if there were a place for machine code.
@@ -41,20 +48,33 @@ impl Doctor {
             },
             (_, finding) => finding,
         });
-        let findings: Vec<Finding> = findings.collect();
-        let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
-        for Finding { subject, standing, found, advice } in &findings {
-            let word = match standing {
-                Standing::Good => "ok  ",
-                Standing::Weak => "weak",
-                Standing::Missing => "no  ",
-            };
-            report::line(format_args!("{word}  {subject:width$}  {found}"))?;
-            if let Some(advice) = advice {
-                report::line(format_args!("      {:width$}  -> {advice}", ""))?;
-            }
-        }
-        let missing = findings.iter().any(|finding| finding.standing == Standing::Missing);
-        Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        show(&findings.collect::<Vec<_>>())
     }
+}
+
+/// Checks all that is kept.
+fn check(runtime: &Runtime) -> anyhow::Result<ExitCode> {
+    let mut progress = report::Reading::new();
+    let report = runtime.check_store(|reading| progress.tell(reading));
+    progress.done();
+    let aril::StoreReport { whole, faults, left, .. } = report?;
+    show(&[whole, left, faults].concat())
+}
+
+/// Shows findings, and says whether something does not work.
+fn show(findings: &[Finding]) -> anyhow::Result<ExitCode> {
+    let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
+    for Finding { subject, standing, found, advice } in findings {
+        let word = match standing {
+            Standing::Good => "ok  ",
+            Standing::Weak => "weak",
+            Standing::Missing => "no  ",
+        };
+        report::line(format_args!("{word}  {subject:width$}  {found}"))?;
+        if let Some(advice) = advice {
+            report::line(format_args!("      {:width$}  -> {advice}", ""))?;
+        }
+    }
+    let missing = findings.iter().any(|finding| finding.standing == Standing::Missing);
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -40,7 +40,7 @@ impl Folder {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                files::create_directory(path).map_err(failed)?;
+                create(path).map_err(failed)?;
                 fs::symlink_metadata(path).map_err(failed)?
             }
             Err(error) => return Err(failed(error)),
@@ -123,6 +123,16 @@ impl Folder {
         )
     }
 
+    /// Writes a small file that is there from now on, also after a loss of power: the whole of it, or
+    /// what was there before.
+    pub(crate) fn write_lasting(&self, name: &str, content: &[u8]) -> Result<(), FolderError> {
+        let (mut file, draft) = self.draft()?;
+        let written = file.write_all(content);
+        self.commit(written, &file, &draft, name)?;
+        let path = self.path_of(name);
+        files::sync_directory(&self.path).map_err(|source| FolderError::Write { path, source })
+    }
+
     /// Writes a small file. It need not survive a loss of power.
     pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), FolderError> {
         let (mut file, draft) = self.draft()?;
@@ -176,6 +186,19 @@ impl Folder {
         }
     }
 
+    /// How many of these files nobody has locked, because whoever had them is no more, and how many
+    /// bytes they have.
+    pub(crate) fn abandoned(&self, paths: impl IntoIterator<Item = PathBuf>) -> (u64, u64) {
+        let mut found = (0, 0);
+        for path in paths {
+            let free = files::open_own(&path).ok().filter(|file| file.try_lock().is_ok());
+            if let Some(metadata) = free.and_then(|file| file.metadata().ok()) {
+                found = (found.0 + 1, found.1 + metadata.len());
+            }
+        }
+        found
+    }
+
     /// Removes the files that nobody has locked.
     pub(crate) fn remove_unlocked(&self) {
         for name in self.names() {
@@ -185,6 +208,20 @@ impl Folder {
             }
         }
     }
+}
+
+/// Creates a folder, and what is missing above it.
+fn create(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|above| !above.exists());
+    let missing: Vec<&Path> = missing.collect();
+    files::create_directory(path)?;
+    // All that will be in it goes with its name, if a loss of power takes that. Where the folder
+    // above cannot be opened, it is as lasting as the system makes it.
+    for parent in missing.iter().filter_map(|made| made.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let _as_lasting_as_it_is = files::sync_directory(parent);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// Waits until nobody else writes the blob; nothing where it is whole by then.
+    /// Waits until nobody else writes the blob; nothing where it is whole by then. One that rotted in
+    /// its place is written anew.
     pub(super) fn open(
         store: &Store,
         digest: &Digest,
@@ -40,13 +41,13 @@ impl Partial {
         let path = store.partial_folder().path_of(&digest.hex());
         let failed = |source| StoreError::File { what: "write", path: path.clone(), source };
         loop {
-            if store.has(digest) {
+            if store.is_whole(digest) {
                 return Ok(None);
             }
             let mut file = files::open_lock(&path).map_err(failed)?;
             files::lock(&file).map_err(failed)?;
             // Whoever had the lock may have put the file in its place, or removed it.
-            if !files::is_at(&file, &path) || store.has(digest) {
+            if !files::is_at(&file, &path) || store.has(digest) && store.is_whole(digest) {
                 continue;
             }
             let mut hasher = Sha256::new();
@@ -155,7 +156,7 @@ impl Draft {
     pub(crate) fn finish(self, lease: &super::Lease<'_>) -> Result<(Digest, u64), StoreError> {
         let digest = Digest::from_hasher(self.hasher.clone());
         lease.keep([digest])?;
-        if !self.store.has(&digest) {
+        if !self.store.is_whole(&digest) {
             self.store.settle(&self.file, &self.path, &digest)?;
         }
         Ok((digest, self.written))

@@ -1,10 +1,13 @@
 //! Where bytes rest: folders of this user's own, in which a file appears whole or not at all, and
 //! the store of images, which is such a folder.
 
+mod check;
 mod folder;
 mod ingest;
 mod store;
 
+pub(crate) use check::Checked;
+pub(crate) use check::Fault;
 pub(crate) use folder::Folder;
 pub(crate) use folder::FolderError;
 pub(crate) use ingest::Partial;

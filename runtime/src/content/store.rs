@@ -70,6 +70,17 @@ pub(crate) struct Store {
     partial: Folder,
 }
 
+/// Where the names are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// In `index.json`.
+    Now,
+    /// In what was there before the last change.
+    Before,
+    /// In neither.
+    Nowhere,
+}
+
 /// What pruning removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pruned {
@@ -101,7 +112,7 @@ impl Store {
                         Self::write_index(&store.root, "index.json", &Index::new(store.roots()))?;
                     }
                 }
-                store.root.write("oci-layout", &[LAYOUT])?;
+                store.root.write_lasting("oci-layout", LAYOUT)?;
             }
             Some(text) => check_layout(path, &text)?,
         }
@@ -114,6 +125,19 @@ impl Store {
 
     pub(super) fn partial_folder(&self) -> &Folder {
         &self.partial
+    }
+
+    /// What is left of those who ended in the middle of something: partial blobs, other drafts, and
+    /// how many bytes they have.
+    pub(super) fn abandoned(&self) -> (u64, u64, u64) {
+        let blobs = self.partial.names().into_iter().map(|name| self.partial.path_of(&name));
+        let (partial, mut bytes) = self.partial.abandoned(blobs.chain(self.partial.drafts()));
+        let mut drafts = 0;
+        for folder in [&self.root, &self.own, &self.leases] {
+            let (count, size) = folder.abandoned(folder.drafts());
+            (drafts, bytes) = (drafts + count, bytes + size);
+        }
+        (partial, drafts, bytes)
     }
 
     /// Where a blob is, or would be.
@@ -135,6 +159,16 @@ impl Store {
 
     pub(crate) fn has(&self, digest: &Digest) -> bool {
         self.blob(digest).is_ok()
+    }
+
+    /// Whether a blob is there and is what its name says, found out by hashing it: whoever brings it
+    /// once more repairs one that is not.
+    pub(super) fn is_whole(&self, digest: &Digest) -> bool {
+        let hashed = |file: File| {
+            let size = file.metadata()?.len();
+            Digest::of_reader(file, size)
+        };
+        self.blob(digest).is_ok_and(|file| hashed(file).is_ok_and(|(found, _)| found == *digest))
     }
 
     /// The whole of a small blob, which is hashed once more.
@@ -200,6 +234,11 @@ impl Store {
     /// What `index.json` says. Where that is broken, what it said before; and where that is broken
     /// too, all that nothing else leads to, without its names.
     pub(crate) fn index(&self) -> Index {
+        self.found_index().0
+    }
+
+    /// The same, and where it was found.
+    pub(super) fn found_index(&self) -> (Index, Found) {
         let read = |folder: &Folder, name| {
             let bytes = folder.read_small(name, usize::try_from(DOCUMENT_SIZE_MAX).ok()?)?;
             match Document::parse(&bytes) {
@@ -208,8 +247,9 @@ impl Store {
             }
         };
         read(&self.root, "index.json")
-            .or_else(|| read(&self.own, PREVIOUS))
-            .unwrap_or_else(|| Index::new(self.roots()))
+            .map(|index| (index, Found::Now))
+            .or_else(|| Some((read(&self.own, PREVIOUS)?, Found::Before)))
+            .unwrap_or_else(|| (Index::new(self.roots()), Found::Nowhere))
     }
 
     /// Gives what `descriptor` leads to a name, which it takes from whatever had it, or lists it
@@ -298,14 +338,7 @@ impl Store {
             path: folder.path_of(name),
             source: io::Error::other(error),
         })?;
-        let (mut file, draft) = folder.draft()?;
-        let written = file.write_all(&bytes);
-        folder.commit(written, &file, &draft, name)?;
-        files::sync_directory(folder.path()).map_err(|source| StoreError::File {
-            what: "write",
-            path: folder.path_of(name),
-            source,
-        })
+        Ok(folder.write_lasting(name, &bytes)?)
     }
 
     /// All that an entry leads to, itself included, as far as it is there.
@@ -359,7 +392,7 @@ impl Store {
     }
 
     /// All blobs.
-    fn digests(&self) -> Vec<Digest> {
+    pub(super) fn digests(&self) -> Vec<Digest> {
         let names = self.blobs.names().into_iter();
         names.filter_map(|name| format!("sha256:{name}").parse().ok()).collect()
     }
@@ -367,6 +400,27 @@ impl Store {
     /// Removes the blobs that no name leads to and nobody alive relies on.
     pub(crate) fn prune(&self) -> Result<Pruned, StoreError> {
         let _alone = self.lock(true)?;
+        let pruned = self.remove_unused(self.digests())?;
+        self.partial.remove_unlocked();
+        for folder in [&self.root, &self.own, &self.partial] {
+            folder.remove_abandoned();
+        }
+        Ok(pruned)
+    }
+
+    /// Removes what somebody brought who failed, as far as no name leads to it and nobody else alive
+    /// relies on it.
+    pub(crate) fn withdraw(&self, lease: Lease<'_>) -> Result<(), StoreError> {
+        let brought = fs::read_to_string(&lease.path).unwrap_or_default();
+        drop(lease);
+        let _alone = self.lock(true)?;
+        let brought: BTreeSet<Digest> = brought.lines().filter_map(|l| l.parse().ok()).collect();
+        self.remove_unused(brought.into_iter().collect())?;
+        Ok(())
+    }
+
+    /// Removes those of the blobs that nothing needs. Whoever calls has the lock.
+    fn remove_unused(&self, blobs: Vec<Digest>) -> Result<Pruned, StoreError> {
         let mut kept = self.leased();
         for entry in &self.index().manifests {
             // What is broken keeps what can be reached, and is told of by the check.
@@ -381,7 +435,7 @@ impl Store {
             }
         }
         let mut pruned = Pruned::default();
-        for digest in self.digests().into_iter().filter(|digest| !kept.contains(digest)) {
+        for digest in blobs.into_iter().filter(|digest| !kept.contains(digest)) {
             let path = self.blob_path(&digest);
             let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
             match fs::remove_file(&path) {
@@ -392,10 +446,6 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(StoreError::File { what: "remove", path, source }),
             }
-        }
-        self.partial.remove_unlocked();
-        for folder in [&self.root, &self.own, &self.partial] {
-            folder.remove_abandoned();
         }
         Ok(pruned)
     }

@@ -11,6 +11,7 @@ use wasmtime::Engine;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
+use crate::digest::Digest;
 use crate::platform::files;
 
 use super::kind::Form;
@@ -20,27 +21,67 @@ use super::kind::Key;
 ///
 /// Do not just raise it: an entry of another version is compiled again, which is what a change of
 /// the format wants, but nothing ever removes the old ones except the cache's own bound.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
-const _: () = assert!(FOOTER_SIZE == 64, "a footer of another size needs another FORMAT_VERSION");
+const _: () = assert!(FOOTER_SIZE == 96, "a footer of another size needs another FORMAT_VERSION");
 
 /// The first bytes of a footer.
 const MAGIC: [u8; 8] = *b"ARILcode";
 
-/// The size of a footer: magic, version, four zeros, both parts of the key, length of the code.
-const FOOTER_SIZE: usize = 8 + 4 + 4 + 32 + 8 + 8;
+/// The size of a footer: digest of the code, magic, version, four zeros, both parts of the key,
+/// length of the code.
+const FOOTER_SIZE: usize = DIGEST_SIZE + 8 + 4 + 4 + 32 + 8 + 8;
 
-/// The footer that makes `code_size` bytes an artifact kept under `key`.
+/// The size of the digest, which a start does not look at: see [`check`].
+const DIGEST_SIZE: usize = 32;
+
+/// The footer that makes `code_size` bytes with that digest an artifact kept under `key`.
 ///
 /// It stands behind the code, so that the code begins at a page and can be mapped.
-pub(super) fn footer(key: &Key, code_size: u64) -> [u8; FOOTER_SIZE] {
+pub(super) fn footer(key: &Key, code: &Digest, code_size: u64) -> [u8; FOOTER_SIZE] {
     let mut footer = [0; FOOTER_SIZE];
-    footer[..8].copy_from_slice(&MAGIC);
-    footer[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    footer[16..48].copy_from_slice(key.wasm.as_bytes());
-    footer[48..56].copy_from_slice(&key.build.to_le_bytes());
-    footer[56..].copy_from_slice(&code_size.to_le_bytes());
+    footer[..DIGEST_SIZE].copy_from_slice(code.as_bytes());
+    let rest = &mut footer[DIGEST_SIZE..];
+    rest[..8].copy_from_slice(&MAGIC);
+    rest[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    rest[16..48].copy_from_slice(key.wasm.as_bytes());
+    rest[48..56].copy_from_slice(&key.build.to_le_bytes());
+    rest[56..].copy_from_slice(&code_size.to_le_bytes());
     footer
+}
+
+/// What looking through the machine code of an artifact found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// It is what was written.
+    Whole,
+    /// Another version of this program wrote it, and this one never loads it.
+    Foreign,
+    /// Something changed it since.
+    Changed,
+}
+
+/// Finds out whether the code in `file` is what was written, by its digest. A start does not: who
+/// could change it is this user, and what changed by itself is what this is for.
+pub(super) fn check(file: &mut File) -> io::Result<Checked> {
+    let size = file.metadata()?.len();
+    let Some(code_size) = size.checked_sub(FOOTER_SIZE as u64) else { return Ok(Checked::Changed) };
+    let mut footer = [0; FOOTER_SIZE];
+    file.seek(SeekFrom::Start(code_size))?;
+    file.read_exact(&mut footer)?;
+    let (code, rest) = footer.split_at(DIGEST_SIZE);
+    if rest[..8] != MAGIC {
+        return Ok(Checked::Changed);
+    }
+    if rest[8..12] != FORMAT_VERSION.to_le_bytes() {
+        return Ok(Checked::Foreign);
+    }
+    if rest[56..] != code_size.to_le_bytes() {
+        return Ok(Checked::Changed);
+    }
+    file.rewind()?;
+    let (found, _) = Digest::of_reader(file.take(code_size), code_size)?;
+    Ok(if found.as_bytes() == code { Checked::Whole } else { Checked::Changed })
 }
 
 /// Why a file is not the artifact it should be. It is compiled again then, and never loaded.
@@ -71,7 +112,8 @@ pub(super) fn verify(file: &mut File, key: &Key) -> Result<(), LoadError> {
     let mut found = [0; FOOTER_SIZE];
     file.seek(SeekFrom::Start(code_size)).map_err(LoadError::Read)?;
     file.read_exact(&mut found).map_err(LoadError::Read)?;
-    if found == footer(key, code_size) { Ok(()) } else { Err(LoadError::Footer) }
+    let expected = footer(key, &Digest::of(b""), code_size);
+    if found[DIGEST_SIZE..] == expected[DIGEST_SIZE..] { Ok(()) } else { Err(LoadError::Footer) }
 }
 
 /// Machine code that is ready to be instantiated.
@@ -133,7 +175,6 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::digest::Digest;
     use crate::engine::Kind;
 
     fn key_of(wasm: &[u8]) -> Key {
@@ -150,7 +191,7 @@ mod tests {
     #[test]
     fn a_whole_artifact_is_told_from_one_that_is_truncated_swapped_or_longer() {
         let key = key_of(b"key");
-        let whole = [b"code".as_slice(), &footer(&key, 4)].concat();
+        let whole = [b"code".as_slice(), &footer(&key, &Digest::of(b"code"), 4)].concat();
         let (_dir, mut file) = artifact(&whole);
         verify(&mut file, &key).expect("it is whole");
         assert!(matches!(verify(&mut file, &key_of(b"other")), Err(LoadError::Footer)));
@@ -163,13 +204,36 @@ mod tests {
         assert!(matches!(verify(&mut file, &key), Err(LoadError::Footer)));
     }
 
+    #[test]
+    fn a_bit_that_rots_anywhere_in_an_artifact_is_found_by_the_check() {
+        let key = key_of(b"key");
+        let whole = [b"code".as_slice(), &footer(&key, &Digest::of(b"code"), 4)].concat();
+        let (_dir, mut file) = artifact(&whole);
+        assert_eq!(check(&mut file).expect("readable"), Checked::Whole);
+        for at in (0..whole.len()).filter(|at| !(4 + 32 + 8..4 + 32 + 56).contains(at)) {
+            let mut rotten = whole.clone();
+            rotten[at] ^= 1;
+            let (_dir, mut file) = artifact(&rotten);
+            assert_eq!(check(&mut file).expect("readable"), Checked::Changed, "at {at}");
+        }
+        // Where it is the version or the key, it is not loaded.
+        for at in 4 + 32 + 8..4 + 32 + 56 {
+            let mut rotten = whole.clone();
+            rotten[at] ^= 1;
+            let (_dir, mut file) = artifact(&rotten);
+            assert!(matches!(verify(&mut file, &key), Err(LoadError::Footer)), "at {at}");
+        }
+        let (_dir, mut file) = artifact(&whole[..whole.len() / 2]);
+        assert_eq!(check(&mut file).expect("readable"), Checked::Changed);
+    }
+
     #[cfg(all(unix, not(aril_portable)))]
     #[test]
     fn an_artifact_that_others_could_have_changed_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
 
         let key = key_of(b"key");
-        let whole = [b"code".as_slice(), &footer(&key, 4)].concat();
+        let whole = [b"code".as_slice(), &footer(&key, &Digest::of(b"code"), 4)].concat();
         let (dir, mut file) = artifact(&whole);
         std::fs::hard_link(dir.path().join("code"), dir.path().join("twin")).expect("a link");
         assert!(matches!(verify(&mut file, &key), Err(LoadError::Foreign(_))), "two names");

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io;
+use std::io::Seek as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -14,6 +16,7 @@ use crate::digest::Digest;
 use crate::platform::Identity;
 use crate::platform::files;
 
+use super::artifact;
 use super::artifact::Verified;
 use super::artifact::footer;
 use super::artifact::verify;
@@ -45,6 +48,17 @@ pub(crate) struct Cache {
     index: Index,
     locks: Folder,
     empty: Folder,
+}
+
+/// What looking through the artifacts found.
+#[derive(Debug, Default)]
+pub(crate) struct CacheChecked {
+    /// How many are what was written.
+    pub(crate) whole: u64,
+    /// How many another version of this program wrote.
+    pub(crate) foreign: u64,
+    /// Where the others are, and why they are of no use.
+    pub(crate) broken: Vec<(PathBuf, String)>,
 }
 
 /// The right to compile one wasm for one kind, until it is dropped or the process ends.
@@ -137,16 +151,39 @@ impl Cache {
         kind: Kind,
     ) -> Result<(), CacheError> {
         let key = Key::new(known.digest, known.form, kind);
-        let written = draft.file.metadata().and_then(|metadata| {
-            use io::Seek as _;
-            use io::Write as _;
+        let written = draft.file.rewind().and_then(|()| {
+            // Beside what compiling takes, this is nothing; and the check can tell what rots.
+            let (code, size) = Digest::of_reader(&draft.file, u64::MAX)?;
             draft.file.seek(io::SeekFrom::End(0))?;
-            draft.file.write_all(&footer(&key, metadata.len()))
+            draft.file.write_all(&footer(&key, &code, size))
         });
         let path = std::mem::take(&mut draft.path);
         self.artifacts.commit(written, &draft.file, &path, &key.file_name())?;
         self.index.remember_wasm(known);
         Ok(())
+    }
+
+    /// Looks through all artifacts, and tells `looked_at` how many bytes each had.
+    pub(crate) fn check(&self, looked_at: &mut dyn FnMut(u64)) -> CacheChecked {
+        let mut checked = CacheChecked::default();
+        for name in self.artifacts.names() {
+            let path = self.artifacts.path_of(&name);
+            let found = files::open_own(&path).and_then(|mut file| {
+                looked_at(file.metadata()?.len());
+                artifact::check(&mut file)
+            });
+            match found {
+                Ok(artifact::Checked::Whole) => checked.whole += 1,
+                Ok(artifact::Checked::Foreign) => checked.foreign += 1,
+                Ok(artifact::Checked::Changed) => {
+                    checked.broken.push((path, "it is not what was written".to_owned()));
+                }
+                // Somebody made room meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => checked.broken.push((path, format!("it cannot be read: {error}"))),
+            }
+        }
+        checked
     }
 
     /// Forgets the artifact, which turned out not to load here.

@@ -3,6 +3,15 @@
 use wasmparser::Encoding;
 use wasmparser::Parser;
 use wasmparser::Payload;
+use wasmparser::Validator;
+use wasmparser::WasmFeatures;
+use wasmtime::Module;
+
+use crate::units::Bytes;
+
+use super::config::running_engine;
+use super::kind::Form;
+use super::kind::Kind;
 
 /// The most names that are told of.
 const NAMES_MAX: usize = 10_000;
@@ -32,7 +41,8 @@ impl World {
     }
 }
 
-/// Describes a wasm file. Nothing of it is validated: that is the compiler's.
+/// Describes a wasm file, once it was found to be valid: what is not is told of now, and not at the
+/// first run.
 pub(crate) fn describe(bytes: &[u8]) -> Result<Described, String> {
     let broken = |error: wasmparser::BinaryReaderError| format!("it is not wasm: {error}");
     let mut component = None;
@@ -40,6 +50,7 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Described, String> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                validate_module(bytes)?;
                 return Ok(Described { component: None });
             }
             Payload::Version { .. } if depth == 0 => component = Some(World::default()),
@@ -64,9 +75,22 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Described, String> {
             return Err(format!("it imports and exports more than {NAMES_MAX} names"));
         }
     }
+    if component.is_some() {
+        // More than the engine takes: what it does not is told of when it is compiled.
+        let validated = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);
+        validated.map_err(|error| format!("it is not valid: {error}"))?;
+    }
     component
         .map(|world| Described { component: Some(world) })
         .ok_or_else(|| "it is not wasm: it is empty".to_owned())
+}
+
+/// Whether a module is one that the engine takes.
+fn validate_module(bytes: &[u8]) -> Result<(), String> {
+    let told = |error: wasmtime::Error| format!("it is not valid: {error:#}");
+    // Only its choice of what wasm may say matters here.
+    let engine = running_engine(Form::Module, Kind::default(), Bytes::mib(1), None);
+    Module::validate(&engine.map_err(told)?, bytes).map_err(told)
 }
 
 #[cfg(test)]

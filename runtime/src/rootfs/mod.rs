@@ -26,6 +26,7 @@ pub use volumes::InvalidVolumeName;
 pub(crate) use volumes::VolumeError;
 pub use volumes::VolumeName;
 pub(crate) use volumes::Volumes;
+pub(crate) use writable::Means;
 pub(crate) use writable::Writable;
 pub(crate) use writable::WritableError;
 pub(crate) use writable::Writables;

@@ -62,6 +62,17 @@ impl Root {
     }
 }
 
+/// What looking at the roots found.
+#[derive(Debug, Default)]
+pub(crate) struct RootsChecked {
+    pub(crate) roots: u64,
+    /// Of images that are no more.
+    pub(crate) unused: u64,
+    pub(crate) parts: u64,
+    /// What has the name of a root and is none.
+    pub(crate) broken: Vec<PathBuf>,
+}
+
 /// What keeps a root from being there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RootsError {
@@ -148,6 +159,28 @@ impl Roots {
         // Whoever waits for one of these finds out that it is no more, and makes it anew.
         self.locks.remove_unlocked();
         Ok(removed)
+    }
+
+    /// Looks at what is there, and changes nothing: how many roots there are, how many of them are
+    /// not to be kept, and how many those left half made or half removed who are no more.
+    pub(crate) fn check(&self, keep: impl Fn(&Digest) -> bool) -> RootsChecked {
+        let mut checked = RootsChecked::default();
+        for name in self.roots.names() {
+            let hex = name.strip_prefix(PART).unwrap_or(&name);
+            let Ok(key) = format!("sha256:{hex}").parse::<Digest>() else { continue };
+            if hex.len() < name.len() {
+                // Who is at work on it holds its lock.
+                let lock = files::open_own(&self.lock_path(&key));
+                let is_free = lock.map_or(Ok(true), |lock| files::try_lock(&lock));
+                checked.parts += u64::from(is_free.unwrap_or(false));
+            } else if !is_directory(&self.roots.path_of(&name)) {
+                checked.broken.push(self.roots.path_of(&name));
+            } else {
+                checked.roots += 1;
+                checked.unused += u64::from(!keep(&key));
+            }
+        }
+        checked
     }
 
     fn make(

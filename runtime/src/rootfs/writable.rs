@@ -9,7 +9,6 @@ use crate::content::Folder;
 use crate::content::FolderError;
 use crate::platform::files;
 use crate::platform::overlay;
-#[cfg(test)]
 use crate::platform::tree;
 use crate::platform::tree::Directory;
 
@@ -160,7 +159,6 @@ impl Writables {
 
     /// What means this host has, the best first, and why not, found out by trying. Where an overlay
     /// needs a namespace, only entering one is tried: this process must not be in it.
-    #[cfg(test)]
     pub(crate) fn means(&self) -> Result<Vec<(Means, io::Result<()>)>, WritableError> {
         let place = self.place()?;
         let opened_as = place.path();
@@ -177,6 +175,17 @@ impl Writables {
             tree::share_content(&directory.open_file("from")?, &to)
         };
         Ok(vec![(Means::Overlay, overlay()), (Means::Reflink, reflink()), (Means::Copy, Ok(()))])
+    }
+
+    /// How many views those left who were killed.
+    pub(crate) fn abandoned(&self) -> u64 {
+        let names = self.folder.drafts().into_iter();
+        let views = names.filter_map(|path| Some(path.to_str()?.strip_suffix(FILES)?.to_owned()));
+        let is_free = |lock: &String| match files::open_own(Path::new(lock)) {
+            Ok(lock) => files::try_lock(&lock).unwrap_or(false),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        views.filter(is_free).count() as u64
     }
 
     /// Removes the views of those who were killed. Returns how many that were.

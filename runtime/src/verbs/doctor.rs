@@ -1,10 +1,14 @@
 //! What this host can enforce, line by line.
 
+use std::fmt::Write as _;
+
 use crate::limits::Limits;
 use crate::limits::Rung;
 use crate::limits::Watch;
 use crate::platform::machine;
 use crate::platform::process;
+use crate::rootfs::Means;
+use crate::rootfs::Writables;
 
 use super::room::MAPPINGS_EACH;
 use super::room::MAPPINGS_SPARE;
@@ -35,18 +39,54 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn good(subject: &str, found: String) -> Self {
+    pub(super) fn good(subject: &str, found: String) -> Self {
         Self { subject: subject.to_owned(), standing: Standing::Good, found, advice: None }
     }
 
-    fn weak(subject: &str, found: &str, advice: &str) -> Self {
+    pub(super) fn weak(subject: &str, found: &str, advice: &str) -> Self {
         let advice = Some(advice.to_owned());
         let (subject, found) = (subject.to_owned(), found.to_owned());
         Self { subject, standing: Standing::Weak, found, advice }
     }
 }
 
+/// What the line of the layers that a run may write to is about.
+const WRITABLE: &str = "files that a run may write to";
+
 impl Runtime {
+    /// By what means a run gets files of an image that it may write to; nothing where there are no
+    /// images.
+    fn writable_means(&self) -> Option<Finding> {
+        let path = self.data().ok()?.join("writable");
+        let tried = Writables::open(&path).and_then(|writables| writables.means());
+        let mut why_not = String::new();
+        for (means, tried) in tried.unwrap_or_else(|error| {
+            let _ = write!(why_not, "; cannot be tried in `{}`: {error}", path.display());
+            Vec::new()
+        }) {
+            match tried {
+                Ok(()) if means == Means::Copy => {
+                    let found = format!("copied for each run{why_not}");
+                    let advice = "works, and takes longer the larger an image is; `--read-only` \
+                                  copies nothing";
+                    return Some(Finding::weak(WRITABLE, &found, advice));
+                }
+                Ok(()) => {
+                    let found = match means {
+                        Means::Overlay => "laid over those of the image (overlay)",
+                        _ => "copied, sharing what is in them until it is written (reflink)",
+                    };
+                    return Some(Finding::good(WRITABLE, format!("{found}{why_not}")));
+                }
+                Err(error) => {
+                    let _ = write!(why_not, "; no {}: {error}", means.word());
+                }
+            }
+        }
+        let advice = "`--read-only` needs no such files";
+        Some(Finding::weak(WRITABLE, why_not.trim_start_matches("; "), advice))
+    }
+
     /// What this host can enforce, and what to do where it cannot.
     pub fn doctor(&self) -> Vec<Finding> {
         let mut findings = vec![
@@ -62,6 +102,7 @@ impl Runtime {
         if let Some(found) = machine::too_powerful() {
             findings.push(Finding::weak("user", found, "run strangers' code as another user"));
         }
+        findings.extend(self.writable_means());
         findings.extend(limits());
         findings.push(match machine::mappings_max() {
             Some(max) => Finding::good(

@@ -1,5 +1,6 @@
 //! Images from an archive or a layout, into the store.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,6 +27,9 @@ use crate::image::Reference;
 use crate::image::media;
 use crate::platform::files;
 
+use super::bounds::Counted;
+use super::bounds::Inflating;
+use super::bounds::room_for;
 use super::images::Failure;
 use super::images::failed;
 use super::images::image_of;
@@ -63,9 +67,10 @@ impl Runtime {
         let at = |(kind, source): Failure| failed("load", called, kind, source);
         let store = self.store()?;
         let lease = store.lease().map_err(|error| at(of_store(error)))?;
-        let found = Archive::read(store, &lease, archive).map_err(at)?;
-        let entries = found.entries(store, &lease).map_err(at)?;
-        name_all(store, &entries).map_err(at)
+        let loaded = Archive::read(store, &lease, archive)
+            .and_then(|found| found.entries(store, &lease))
+            .and_then(|entries| name_all(store, &entries));
+        settled(store, lease, loaded).map_err(at)
     }
 
     /// Takes the images of a folder that is an OCI image layout into the store: all of them, or the
@@ -79,12 +84,14 @@ impl Runtime {
         let store = self.store()?;
         let lease = store.lease().map_err(|error| at(of_store(error)))?;
         let layout = Layout { folder };
-        let entries = layout.entries(name).map_err(at)?;
-        let mut copied = BTreeSet::new();
-        for (_, entry) in &entries {
-            layout.copy(store, &lease, entry, &mut copied, 0).map_err(at)?;
-        }
-        name_all(store, &entries).map_err(at)
+        let loaded = layout.entries(name).and_then(|entries| {
+            let mut copied = BTreeSet::new();
+            for (_, entry) in &entries {
+                layout.copy(store, &lease, entry, &mut copied, 0)?;
+            }
+            name_all(store, &entries)
+        });
+        settled(store, lease, loaded).map_err(at)
     }
 
     /// An image of a folder that is an OCI image layout: the one that is called `name` there, or the
@@ -115,6 +122,15 @@ impl Runtime {
         let images = name_all(store, &[(None, entry.clone())]).map_err(at)?;
         images.into_iter().next().ok_or_else(|| at(not_runnable("there is no image in it")))
     }
+}
+
+/// Takes out again what came with something that is refused: it would only take room.
+fn settled<T>(store: &Store, lease: Lease<'_>, loaded: Result<T, Failure>) -> Result<T, Failure> {
+    if loaded.is_err() {
+        // What cannot be removed now is of no name, and goes when the store is pruned.
+        let _left_behind = store.withdraw(lease);
+    }
+    loaded
 }
 
 fn of_store(error: StoreError) -> Failure {
@@ -326,8 +342,10 @@ impl Archive {
         let mut archive = io::BufReader::with_capacity(CHUNK, archive);
         let is_gzip = io::BufRead::fill_buf(&mut archive).map_err(unreadable)?;
         let is_gzip = is_gzip.starts_with(&[0x1f, 0x8b]);
+        let taken = Cell::new(0);
         let plain: Box<dyn Read + '_> = if is_gzip {
-            Box::new(flate2::bufread::MultiGzDecoder::new(archive))
+            let packed = io::BufReader::with_capacity(CHUNK, Counted::new(archive, &taken));
+            Box::new(Inflating::new(flate2::bufread::MultiGzDecoder::new(packed), &taken))
         } else {
             Box::new(archive)
         };
@@ -371,6 +389,7 @@ impl Archive {
             return Ok(());
         }
         let size = entry.size();
+        room_for(store.path(), size).map_err(|reason| (ErrorKind::Exhausted, reason.into()))?;
         match path.as_str() {
             "index.json" => self.index = Some(bounded(entry, "its `index.json`")?),
             "manifest.json" => self.manifest = Some(bounded(entry, "its `manifest.json`")?),

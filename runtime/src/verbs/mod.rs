@@ -1,7 +1,9 @@
 //! The verbs: each takes one noun to the next. The only folder that knows every room.
 
 mod assets;
+mod bounds;
 mod build;
+mod check;
 mod compile;
 mod doctor;
 mod images;
@@ -22,6 +24,8 @@ mod volumes;
 
 pub use build::Build;
 pub use build::ImageFormat;
+pub use check::Reading;
+pub use check::StoreReport;
 pub use doctor::Finding;
 pub use doctor::Standing;
 pub use images::Freed;

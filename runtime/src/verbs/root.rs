@@ -203,18 +203,21 @@ impl Runtime {
             return Ok(());
         }
         let at = |error: RootsError| failed("prune", path.display(), ErrorKind::Unavailable, error);
-        let listed = self.images()?;
-        let kept: Vec<Digest> = listed
-            .iter()
-            .filter_map(|listed| match &listed.image.as_ref().ok()?.body {
-                Body::Files(layers) => Some(root_key(layers)),
-                Body::Wasm(_) => None,
-            })
-            .collect();
+        let kept = self.root_keys()?;
         Roots::open(&path)
             .and_then(|roots| roots.remove_unused(|key| kept.contains(key)))
             .map_err(at)?;
         Ok(())
+    }
+
+    /// What the unpacked files of all images of the store are known by.
+    pub(super) fn root_keys(&self) -> Result<Vec<Digest>, Error> {
+        let listed = self.images()?;
+        let keys = listed.iter().filter_map(|listed| match &listed.image.as_ref().ok()?.body {
+            Body::Files(layers) => Some(root_key(layers)),
+            Body::Wasm(_) => None,
+        });
+        Ok(keys.collect())
     }
 
     /// The program of an image, held open.

@@ -59,7 +59,18 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
 
 /// Makes what was created, renamed and removed in a directory survive a loss of power.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    open_directory(path)?.sync_all()
+    match open_directory(path)?.sync_all() {
+        // A file system that knows no such thing says so: there is nothing more to be done.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// How many bytes this user may still write to the file system that a path is on; nothing where
+/// the system does not tell.
+pub(crate) fn free_space(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
 }
 
 /// Whether a path leads to the very file that is open.

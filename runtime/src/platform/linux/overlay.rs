@@ -78,7 +78,6 @@ fn escaped(path: &Path) -> OsString {
 }
 
 /// Why this process could not enter a namespace of its own, found out by a child that tries.
-#[cfg(test)]
 pub(crate) fn try_namespace() -> io::Result<()> {
     // JUSTIFICATION: whoever tries is in the namespace then, and this process must not be.
     // SAFETY: the child makes system calls alone, with arguments that need no memory, and ends by

@@ -59,6 +59,11 @@ pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Nothing: how much room there is is not asked here.
+pub(crate) fn free_space(_path: &Path) -> Option<u64> {
+    None
+}
+
 /// Whether a path leads to the very file that is open: as far as a path can tell.
 pub(crate) fn is_at(_file: &File, path: &Path) -> bool {
     path.exists()
