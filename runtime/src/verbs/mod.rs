@@ -18,6 +18,8 @@ mod room;
 mod root;
 mod runtime;
 mod save;
+mod sign;
+mod verify;
 
 pub use build::Build;
 pub use build::ImageFormat;

@@ -12,6 +12,7 @@ use crate::image::Document;
 use crate::image::Image;
 use crate::image::Reference;
 use crate::registry::Client;
+use crate::trust::SigningKey;
 
 use super::images::at_store;
 use super::images::failed;
@@ -21,6 +22,7 @@ use super::pull::Told;
 use super::registries::Registries;
 use super::registries::at_registry;
 use super::runtime::Runtime;
+use super::sign::sign;
 
 /// How deep indexes may be nested.
 const DEPTH_MAX: usize = 4;
@@ -28,6 +30,10 @@ const DEPTH_MAX: usize = 4;
 impl Runtime {
     /// Sends an image to a registry under a name: all its platforms, as far as they are in the store.
     /// What the registry has already is not sent. `told` is told of each blob that is there.
+    ///
+    /// Where there is a key to sign by, the signature is there before the name leads to the image. It
+    /// says that the digest is what the name leads to, and is kept as cosign, podman and skopeo
+    /// look for it, and beside those that are there.
     ///
     /// # Errors
     ///
@@ -52,7 +58,8 @@ impl Runtime {
             lease.keep([image.named.digest]).map_err(at_store(DOING, to))?;
             lease
         };
-        let send = Send { store, client: registries.client(), to, told: &told };
+        let (client, signing) = (registries.client(), registries.signing.as_ref());
+        let send = Send { store, client, to, signing, told: &told };
         send.document(&image.named, true, 0).await
     }
 }
@@ -62,6 +69,7 @@ struct Send<'a> {
     store: &'a Store,
     client: Client,
     to: &'a Reference,
+    signing: Option<&'a SigningKey>,
     told: Told<'a>,
 }
 
@@ -99,9 +107,19 @@ impl Send<'_> {
                 }
             }
         }
-        let to = if named { self.to.clone() } else { self.to.with_digest(entry.digest) };
-        let taken = self.client.push_manifest(&to, document.media_type(), &bytes).await;
-        taken.map(|_| ()).map_err(|error| at_registry(DOING, self.to, error))
+        let by_digest = self.to.with_digest(entry.digest);
+        if let (true, Some(key)) = (named, self.signing) {
+            self.manifest(&by_digest, document.media_type(), &bytes).await?;
+            let signed = Descriptor::new(document.media_type(), entry.digest, bytes.len() as u64);
+            sign(&self.client, self.to, &signed, key).await?;
+        }
+        let to = if named { self.to } else { &by_digest };
+        self.manifest(to, document.media_type(), &bytes).await
+    }
+
+    async fn manifest(&self, to: &Reference, kind: &str, bytes: &[u8]) -> Result<(), Error> {
+        let taken = self.client.push_manifest(to, kind, bytes).await;
+        taken.map(|_| ()).map_err(|error| at_registry("push the image", self.to, error))
     }
 
     async fn blob(&self, blob: &Descriptor) -> Result<(), Error> {
