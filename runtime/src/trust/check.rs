@@ -39,7 +39,7 @@ pub(crate) enum Fault {
     )]
     Nameless,
     #[error(
-        "is by a key of the policy, under the name `{signed}` where the policy asks for {asked}{}",
+        "is by a key of the policy, under the name `{signed}`, where the policy asks for {asked}{}",
         if *bare {
             "; cosign signs no tags, for which the policy can say \
              `\"signedIdentity\": {\"type\": \"matchRepository\"}`"
@@ -99,7 +99,8 @@ impl Identity {
         let intended = Name::of(reference);
         let name = Name::parse(signed).ok();
         let is_bare = name.as_ref().is_some_and(Name::is_bare);
-        let exactly = |asked: &Name| (!is_bare && name.as_ref() == Some(asked), asked.to_string());
+        let exactly =
+            |asked: &Name| (!is_bare && name.as_ref() == Some(asked), format!("`{asked}`"));
         let by_repository = |asked: &Name| {
             let repository = asked.repository();
             let is_same = name.as_ref().is_some_and(|name| name.repository() == repository);

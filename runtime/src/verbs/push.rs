@@ -31,9 +31,9 @@ impl Runtime {
     /// Sends an image to a registry under a name: all its platforms, as far as they are in the store.
     /// What the registry has already is not sent. `told` is told of each blob that is there.
     ///
-    /// Where there is a key to sign by, the signature is there before the name leads to the image. It
-    /// says that the digest is what the name leads to, and is kept as cosign, podman and skopeo
-    /// look for it, and beside those that are there.
+    /// Where there is a key to sign by, signatures are there before the name leads to the image: of what
+    /// it leads to, and of the manifest for each platform, under this name. They are kept as cosign,
+    /// podman and skopeo look for them, and beside those that are there.
     ///
     /// # Errors
     ///
@@ -108,13 +108,18 @@ impl Send<'_> {
             }
         }
         let by_digest = self.to.with_digest(entry.digest);
-        if let (true, Some(key)) = (named, self.signing) {
+        if self.signing.is_some() || !named {
             self.manifest(&by_digest, document.media_type(), &bytes).await?;
+        }
+        if let Some(key) = self.signing {
+            // Those of each platform too: podman and skopeo look at them, and not at the index.
             let signed = Descriptor::new(document.media_type(), entry.digest, bytes.len() as u64);
             sign(&self.client, self.to, &signed, key).await?;
         }
-        let to = if named { self.to } else { &by_digest };
-        self.manifest(to, document.media_type(), &bytes).await
+        if named {
+            self.manifest(self.to, document.media_type(), &bytes).await?;
+        }
+        Ok(())
     }
 
     async fn manifest(&self, to: &Reference, kind: &str, bytes: &[u8]) -> Result<(), Error> {

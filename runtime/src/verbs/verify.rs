@@ -1,5 +1,6 @@
 //! The signatures of an image that is pulled: looked for, and held against the policy.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::image::Descriptor;
 use crate::image::Document;
 use crate::image::Manifest;
 use crate::image::Reference;
+use crate::image::media;
 use crate::registry::Client;
 use crate::registry::RegistryError;
 use crate::registry::RegistryErrorKind;
@@ -195,7 +197,7 @@ impl Search<'_> {
             Ok(listed) => listed.manifests,
             Err(error) => return self.broke(error),
         };
-        for entry in listed.iter().rev().filter(|entry| is_of_signatures(entry)) {
+        for entry in listed.iter().rev().filter(|entry| may_hold_signatures(entry)) {
             if seen != Some(entry.digest) {
                 self.of_manifest(&self.reference.with_digest(entry.digest), digest).await;
             }
@@ -222,6 +224,7 @@ impl Search<'_> {
             }
         };
         match Document::parse(&bytes) {
+            Ok(Document::Manifest(manifest)) if !may_sign(&manifest.annotations) => {}
             Ok(Document::Manifest(manifest)) => self.of_layers(&manifest, digest).await,
             _ => self.fault(Fault::Unreadable("it is no manifest".to_owned())),
         }
@@ -298,12 +301,17 @@ impl Search<'_> {
     }
 }
 
-/// Whether what refers to an image says that it holds signatures of it.
-fn is_of_signatures(entry: &Descriptor) -> bool {
-    let kind = entry.artifact_type.as_deref().unwrap_or_default();
-    let predicate = entry.annotations.get(PREDICATE_ANNOTATION);
-    let is_bundle = kind.starts_with(BUNDLE);
-    kind == SIGNATURES || is_bundle && predicate.is_none_or(|kind| kind == PREDICATE_TYPE)
+/// Whether what refers to an image may hold signatures of it. Lists are written by clients too, and
+/// those of cosign say no more of what they list than that its configuration is empty.
+fn may_hold_signatures(entry: &Descriptor) -> bool {
+    let is_empty = |kind: &str| kind == media::EMPTY;
+    let is_right = |kind: &str| kind == SIGNATURES || kind.starts_with(BUNDLE) || is_empty(kind);
+    entry.artifact_type.as_deref().is_none_or(is_right) && may_sign(&entry.annotations)
+}
+
+/// Whether what has these annotations signs, and does not tell something of an image.
+fn may_sign(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.get(PREDICATE_ANNOTATION).is_none_or(|kind| kind == PREDICATE_TYPE)
 }
 
 /// A small blob, in memory.
