@@ -1,4 +1,5 @@
-//! How this user reaches registries: `registries.toml`, and the logins of Aril's own and of docker's.
+//! How this user reaches registries, and what is believed of them: `registries.toml`, `policy.json`,
+//! and the logins of Aril's own and of docker's.
 
 use std::fs;
 use std::io;
@@ -22,6 +23,12 @@ pub(crate) fn registries() -> anyhow::Result<Registries> {
         if let Some(text) = read(&path)? {
             registries = registries
                 .settings(&text)
+                .with_context(|| format!("`{}` cannot be used", path.display()))?;
+        }
+        let path = folder.join("policy.json");
+        if let Some(text) = read(&path)? {
+            registries = registries
+                .policy(&text)
                 .with_context(|| format!("`{}` cannot be used", path.display()))?;
         }
     }

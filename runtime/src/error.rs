@@ -65,7 +65,7 @@ pub enum ErrorKind {
     NotFound,
     /// It is there, and cannot be run: it is no wasm, or lacks something.
     NotRunnable,
-    /// A limit or a grant cannot be held on this host.
+    /// A limit or a grant cannot be held on this host; or somebody, or a policy, does not allow it.
     Denied,
     /// The host has no room.
     Exhausted,

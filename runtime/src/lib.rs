@@ -36,6 +36,7 @@ mod platform;
 mod process;
 mod registry;
 mod rootfs;
+mod trust;
 
 // One guest, alive.
 mod sandbox;
@@ -90,6 +91,8 @@ pub use sandbox::Stats;
 pub use sandbox::Trap;
 pub use sandbox::TrapKind;
 pub use sandbox::printable;
+pub use trust::InvalidKey;
+pub use trust::SigningKey;
 pub use units::Bytes;
 pub use units::Cpus;
 pub use units::Fuel;

@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["units", "digest", "platform", "content"]),
     ("process", &["units", "platform"]),
     ("registry", &["digest", "image"]),
+    ("trust", &["digest", "image"]),
     // One guest, alive.
     ("sandbox", &["*"]),
     // The path.

@@ -1,6 +1,7 @@
 //! `aril pull`, `push`, `login` and `logout`: images and registries.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::io::IsTerminal as _;
 use std::io::Read as _;
@@ -14,9 +15,11 @@ use anyhow::Context as _;
 use anyhow::bail;
 use aril::Digest;
 use aril::Image;
+use aril::InvalidKey;
 use aril::Progress;
 use aril::Reference;
 use aril::Runtime;
+use aril::SigningKey;
 use clap::Args;
 use indicatif::MultiProgress;
 use indicatif::ProgressBar;
@@ -131,6 +134,15 @@ pub(super) struct Push {
     #[arg(short, long)]
     quiet: bool,
 
+    /// Sign it with a private key: one of `cosign generate-key-pair`, or of openssl
+    // As podman and skopeo call it; their `--sign-by` is a key of GPG.
+    #[arg(long, value_name = "FILE")]
+    sign_by_sigstore_private_key: Option<PathBuf>,
+
+    /// Take the passphrase of the key from a file; without it, from `$COSIGN_PASSWORD`
+    #[arg(long, value_name = "FILE", requires = "sign_by_sigstore_private_key")]
+    sign_passphrase_file: Option<PathBuf>,
+
     #[command(flatten)]
     registry: RegistryFlags,
 
@@ -142,13 +154,47 @@ impl Push {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = self.common.runtime()?;
         let image = runtime.image(&self.image)?;
-        let registries = self.registry.registries(self.image.registry())?;
+        let mut registries = self.registry.registries(self.image.registry())?;
+        if let Some(path) = &self.sign_by_sigstore_private_key {
+            registries =
+                registries.sign_by(signing_key(path, self.sign_passphrase_file.as_deref())?);
+        }
         let shown = Shown::new(self.quiet, "Pushed");
         let told = |progress| shown.tell(progress);
         block_on(runtime.push(&image, &self.image, &registries, told))??;
         report::line(format_args!("{}", image.digest()))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A private key, with its passphrase where it has one.
+fn signing_key(path: &Path, passphrase: Option<&Path>) -> anyhow::Result<SigningKey> {
+    let text = small_file(path)?;
+    let passphrase = match passphrase {
+        Some(path) => Some(small_file(path)?),
+        None => std::env::var_os("COSIGN_PASSWORD").map(OsString::into_encoded_bytes),
+    };
+    // A file ends with a line; a passphrase does not.
+    let passphrase = passphrase.as_deref().map(|bytes| bytes.strip_suffix(b"\n").unwrap_or(bytes));
+    let hint = || format!("cannot sign with `{}`", path.display());
+    SigningKey::parse(&text, passphrase)
+        .map_err(|error| match error {
+            InvalidKey::Passphrase => anyhow::Error::new(error)
+                .context("use `--sign-passphrase-file`, or set COSIGN_PASSWORD"),
+            error => error.into(),
+        })
+        .with_context(hint)
+}
+
+/// What is in a file that should be small.
+fn small_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    /// More than any key and any passphrase.
+    const SIZE_MAX: u64 = 1 << 20;
+    let failed = || format!("cannot read `{}`", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).with_context(failed)?;
+    file.take(SIZE_MAX).read_to_end(&mut bytes).with_context(failed)?;
+    Ok(bytes)
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {

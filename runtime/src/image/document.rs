@@ -20,6 +20,7 @@ pub(crate) mod media {
     pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
     pub(crate) const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
     pub(crate) const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";

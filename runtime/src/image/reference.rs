@@ -64,6 +64,11 @@ impl Reference {
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
+
+    /// The same repository's image with this tag; nothing where it is none.
+    pub(crate) fn with_tag(&self, tag: &str) -> Option<Self> {
+        is_tag(tag).then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+    }
 }
 
 impl fmt::Display for Reference {

@@ -16,7 +16,6 @@ mod error;
 mod outgoing;
 mod pull;
 mod push;
-#[cfg_attr(not(test), expect(dead_code, reason = "signatures, which refer to images, come next"))]
 mod referrers;
 mod retry;
 mod secret;
@@ -29,6 +28,7 @@ pub(crate) use credentials::Credentials;
 pub(crate) use error::RegistryError;
 pub(crate) use error::RegistryErrorKind;
 pub(crate) use pull::Sink;
+pub(crate) use referrers::referrers_tag;
 pub(crate) use secret::Login;
 pub(crate) use secret::Secret;
 pub(crate) use settings::Settings;

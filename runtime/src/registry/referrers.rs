@@ -50,6 +50,33 @@ impl Client {
         }
     }
 
+    /// What the registry itself, and none of its mirrors, has under a tag; nothing where it has
+    /// none: what is to be changed, and sent back.
+    pub(crate) async fn tagged(
+        &self,
+        reference: &Reference,
+        tag: &str,
+    ) -> Result<Option<(Descriptor, Document)>, RegistryError> {
+        let failed = |source| RegistryError::Manifest {
+            reference: format!("{}:{tag}", reference.name()),
+            source,
+        };
+        let at = self.home(reference).await.map_err(failed)?;
+        let mut tries = self.tries(&at);
+        loop {
+            match self.manifest_once(&at, tag, None).await {
+                Ok((descriptor, bytes)) => {
+                    let document = Document::parse(&bytes)
+                        .map_err(|source| Reason::Document { host: at.origin.to_string(), source })
+                        .map_err(failed)?;
+                    return Ok(Some((descriptor, document)));
+                }
+                Err(Reason::Missing { .. }) => return Ok(None),
+                Err(reason) => tries.next(reason).await.map_err(failed)?,
+            }
+        }
+    }
+
     async fn referrers_once(&self, at: &Endpoint, digest: &Digest) -> Result<Index, Reason> {
         let mut address = Some(at.address(&format!("referrers/{digest}")));
         let mut found: Vec<Descriptor> = Vec::new();
@@ -84,7 +111,7 @@ impl Client {
     }
 
     async fn referrers_by_tag(&self, at: &Endpoint, digest: &Digest) -> Result<Index, Reason> {
-        let tag = format!("sha256-{}", digest.hex());
+        let tag = referrers_tag(digest);
         match self.manifest_once(at, &tag, None).await {
             Err(Reason::Missing { .. }) => Ok(Index::new(Vec::new())),
             Err(reason) => Err(reason),
@@ -97,6 +124,11 @@ impl Client {
             },
         }
     }
+}
+
+/// The tag that stands for a list of referrers, where a registry has none.
+pub(crate) fn referrers_tag(digest: &Digest) -> String {
+    format!("sha256-{}", digest.hex())
 }
 
 fn index(answer: &Answer, bytes: &[u8]) -> Result<Index, Reason> {

@@ -20,6 +20,8 @@ mod room;
 mod root;
 mod runtime;
 mod save;
+mod sign;
+mod verify;
 mod volumes;
 
 pub use build::Build;

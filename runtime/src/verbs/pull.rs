@@ -29,6 +29,8 @@ use super::images::image_of;
 use super::registries::Registries;
 use super::registries::at_registry;
 use super::runtime::Runtime;
+use super::verify;
+use super::verify::Demand;
 
 /// How deep indexes may be nested.
 const DEPTH_MAX: usize = 4;
@@ -59,8 +61,8 @@ impl Runtime {
     /// # Errors
     ///
     /// Fails where the registry cannot be reached, does not let this user, has no such image, or sends
-    /// what is not what it should be; and where the store cannot be written. Nothing is named then
-    /// that was not named before.
+    /// what is not what it should be; where the policy does not let the image; and where the store
+    /// cannot be written. Nothing is named then that was not named before.
     pub async fn pull(
         &self,
         reference: &Reference,
@@ -73,10 +75,11 @@ impl Runtime {
                           `registry.example/team/app:1`";
             return Err(failed(DOING, reference, ErrorKind::InvalidInput, reason));
         }
+        let demand = verify::demand(&registries.policy, reference)?;
         let store = self.store()?;
         let lease = store.lease().map_err(at_store(DOING, reference))?;
-        let fetch =
-            Fetch { store, lease: &lease, client: registries.client(), reference, told: &told };
+        let client = registries.client();
+        let fetch = Fetch { store, lease: &lease, client, reference, demand, told: &told };
         let named = fetch.image().await?;
         let image = image_of(store, Some(reference.clone()), named.clone())
             .map_err(|(kind, source): Failure| failed(DOING, reference, kind, source))?;
@@ -91,6 +94,7 @@ struct Fetch<'a> {
     lease: &'a Lease<'a>,
     client: Client,
     reference: &'a Reference,
+    demand: Demand<'a>,
     told: Told<'a>,
 }
 
@@ -107,10 +111,12 @@ impl Fetch<'_> {
     async fn image(&self) -> Result<Descriptor, Error> {
         let (named, bytes) = self.document(self.reference).await?;
         let (mut digest, mut bytes) = (named.digest, bytes);
+        let mut chain = vec![digest];
         for _ in 0..=DEPTH_MAX {
             let document = Document::parse(&bytes).map_err(|error| self.not_runnable(error))?;
             match document {
                 Document::Manifest(manifest) => {
+                    verify::verify(&self.client, self.reference, &self.demand, &chain).await?;
                     self.blobs(&manifest).await?;
                     return Ok(named);
                 }
@@ -124,6 +130,7 @@ impl Fetch<'_> {
                         }
                         inner => inner,
                     };
+                    chain.push(digest);
                     bytes = self.document(&self.reference.with_digest(digest)).await?.1;
                 }
             }

@@ -17,6 +17,7 @@ use crate::image::Document;
 use crate::image::Image;
 use crate::image::Reference;
 use crate::registry::Client;
+use crate::trust::SigningKey;
 
 use super::images::at_store;
 use super::images::failed;
@@ -26,6 +27,7 @@ use super::pull::Told;
 use super::registries::Registries;
 use super::registries::at_registry;
 use super::runtime::Runtime;
+use super::sign::sign;
 
 /// How deep indexes may be nested.
 const DEPTH_MAX: usize = 4;
@@ -38,6 +40,10 @@ impl Runtime {
     /// Sends an image to a registry under a name: all its platforms, as far as they are in the store.
     /// What the registry has already is not sent: neither what is in the repository, nor what is in
     /// another one of it under a name that the store has as well. `told` is told of each blob that is there.
+    ///
+    /// Where there is a key to sign by, signatures are there before the name leads to the image: of what
+    /// it leads to, and of the manifest for each platform, under this name. They are kept as cosign,
+    /// podman and skopeo look for them, and beside those that are there.
     ///
     /// # Errors
     ///
@@ -63,7 +69,8 @@ impl Runtime {
             lease
         };
         let nearby = nearby(store, to);
-        let send = Send { store, client: registries.client(), to, nearby, told: &told };
+        let (client, signing) = (registries.client(), registries.signing.as_ref());
+        let send = Send { store, client, to, nearby, signing, told: &told };
         send.document(&image.named, true, 0).await
     }
 }
@@ -75,6 +82,7 @@ struct Send<'a> {
     to: &'a Reference,
     /// In which other repository of the registry a blob may be.
     nearby: BTreeMap<Digest, Reference>,
+    signing: Option<&'a SigningKey>,
     told: Told<'a>,
 }
 
@@ -133,9 +141,24 @@ impl Send<'_> {
                 }
             }
         }
-        let to = if named { self.to.clone() } else { self.to.with_digest(entry.digest) };
-        let taken = self.client.push_manifest(&to, document.media_type(), &bytes).await;
-        taken.map(|_| ()).map_err(|error| at_registry(DOING, self.to, error))
+        let by_digest = self.to.with_digest(entry.digest);
+        if self.signing.is_some() || !named {
+            self.manifest(&by_digest, document.media_type(), &bytes).await?;
+        }
+        if let Some(key) = self.signing {
+            // Those of each platform too: podman and skopeo look at them, and not at the index.
+            let signed = Descriptor::new(document.media_type(), entry.digest, bytes.len() as u64);
+            sign(&self.client, self.to, &signed, key).await?;
+        }
+        if named {
+            self.manifest(self.to, document.media_type(), &bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn manifest(&self, to: &Reference, kind: &str, bytes: &[u8]) -> Result<(), Error> {
+        let taken = self.client.push_manifest(to, kind, bytes).await;
+        taken.map(|_| ()).map_err(|error| at_registry("push the image", self.to, error))
     }
 
     async fn blob(&self, blob: &Descriptor) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Which registries there are, how they are reached, and as whom.
+//! Which registries there are, how they are reached, as whom, and what is believed of them.
 
 use std::path::Path;
 
@@ -11,18 +11,23 @@ use crate::registry::RegistryError;
 use crate::registry::RegistryErrorKind;
 use crate::registry::Secret;
 use crate::registry::Settings;
+use crate::trust::Policy;
+use crate::trust::SigningKey;
 
 use super::images::failed;
 
-/// How registries are reached: settings, and logins.
+/// How registries are reached: settings, and logins; and what is believed of them: a policy.
 ///
 /// Without any, registries are reached over TLS with the certificates that this host trusts, those
-/// of this host itself (loopback) also without, and nobody is known to them.
+/// of this host itself (loopback) also without, and nobody is known to them; an image is then what
+/// its registry says it is, and no signature is asked for or made.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Registries {
     settings: Settings,
     credentials: Credentials,
+    pub(super) policy: Policy,
+    pub(super) signing: Option<SigningKey>,
 }
 
 impl Registries {
@@ -68,6 +73,40 @@ impl Registries {
     pub fn login(mut self, registry: &str, user: &str, password: &str) -> Self {
         let login = Login::Password { user: user.to_owned(), password: Secret::new(password) };
         self.credentials = self.credentials.with(registry, login);
+        self
+    }
+
+    /// The same with a policy, which says which images may be pulled, and with which signatures: the
+    /// `policy.json` of podman and skopeo, containers-policy.json(5).
+    ///
+    /// ```json
+    /// {
+    ///   "default": [{ "type": "reject" }],
+    ///   "transports": { "docker": {
+    ///     "registry.example/team": [{ "type": "sigstoreSigned", "keyPath": "/etc/aril/team.pub" }],
+    ///     "mirror.example": [{ "type": "insecureAcceptAnything" }]
+    ///   } }
+    /// }
+    /// ```
+    ///
+    /// It is asked by everything that pulls, before a layer is fetched. What it asks for must be
+    /// said of what the name leads to, or of the manifest for this platform. Images that come from
+    /// elsewhere (`load`, `import`, `build`), or that are in the store, are not held to it.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the text is not of that form, a key cannot be read, or something is asked for that
+    /// is not checked here, such as signatures of GPG, certificates and logs.
+    pub fn policy(mut self, text: &str) -> Result<Self, Error> {
+        let mut read = |path: &Path| std::fs::read(path);
+        self.policy = Policy::parse(text, &mut read)
+            .map_err(|error| failed("read", "the policy", ErrorKind::InvalidInput, error))?;
+        Ok(self)
+    }
+
+    /// The same with a key by which what is pushed is signed.
+    pub fn sign_by(mut self, key: SigningKey) -> Self {
+        self.signing = Some(key);
         self
     }
 
