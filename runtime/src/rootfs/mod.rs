@@ -5,6 +5,7 @@ mod blob;
 mod bounds;
 mod copy;
 mod error;
+mod gzip;
 mod layer;
 mod locks;
 mod names;
@@ -15,6 +16,7 @@ mod volumes;
 mod walk;
 mod writable;
 
+pub(crate) use gzip::compress;
 pub(crate) use layer::Entry;
 pub(crate) use layer::LayerError;
 pub(crate) use layer::write_layer;

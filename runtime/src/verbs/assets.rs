@@ -2,14 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::io::Write;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
-
-use flate2::GzBuilder;
-use sha2::Digest as _;
-use sha2::Sha256;
 
 use crate::content::Lease;
 use crate::content::Store;
@@ -21,13 +16,11 @@ use crate::image::media;
 use crate::platform::tree::Directory;
 use crate::rootfs::Entry;
 use crate::rootfs::LayerError;
+use crate::rootfs::compress;
 use crate::rootfs::write_layer;
 
 use super::images::Failure;
 use super::images::kind_of;
-
-/// How hard the layer is compressed: as hard as other builders do.
-const COMPRESSION: u32 = 6;
 
 /// Something of this host that is to be in the image.
 #[derive(Clone, Debug)]
@@ -124,25 +117,6 @@ fn directories(guest: &str, is_directory: bool) -> Vec<String> {
     paths
 }
 
-/// Passes bytes on, and hashes them.
-struct Hashed<W> {
-    inner: W,
-    hasher: Sha256,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    // A compressor would begin anew here; it ends when it is finished.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 pub(super) fn of_store(error: StoreError) -> Failure {
     (kind_of(&error), error.into())
 }
@@ -172,15 +146,14 @@ pub(super) fn add_layer(
     let entries = entries.chain([Entry::Program { guest: program, bytes }]);
 
     let draft = store.draft().map_err(of_store)?;
-    // Without a time, and without the name of a system.
-    let packed = GzBuilder::new().mtime(0).write(draft, flate2::Compression::new(COMPRESSION));
-    let mut out = Hashed { inner: packed, hasher: Sha256::new() };
-    write_layer(entries, |_, _| true, modified, &mut out).map_err(|error| match error {
+    let written = compress(draft, |out| {
+        write_layer(entries, |_, _| true, modified, out)?;
+        Ok(())
+    });
+    let (draft, diff_id) = written.map_err(|error| match error {
         LayerError::Write { source } => unwritten(store, source),
         error => (layer_kind(&error), error.into()),
     })?;
-    let diff_id = Digest::from_hasher(out.hasher);
-    let draft = out.inner.finish().map_err(|source| unwritten(store, source))?;
     let (digest, size) = draft.finish(lease).map_err(of_store)?;
     Ok((Descriptor::new(media::LAYER_GZIP, digest, size), diff_id))
 }
