@@ -112,7 +112,7 @@ pub use verbs::Runtime;
 pub use verbs::RuntimeBuilder;
 pub use verbs::Source;
 pub use verbs::Standing;
-pub use verbs::Volume;
 pub use verbs::StoreReport;
+pub use verbs::Volume;
 pub use verbs::close_inherited;
 pub use verbs::roles;

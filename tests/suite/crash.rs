@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use aril::Runtime;
 use aril::StoreReport;
 
-use crate::registry::Registry;
+use crate::docker_registry::Manner;
+use crate::docker_registry::Registry;
 use crate::support::Bench;
 use crate::support::skip;
 use crate::traced::CAN_FAIL;
@@ -46,7 +47,8 @@ struct Draw(u64);
 impl Draw {
     fn below(&mut self, end: usize) -> usize {
         // Source: Knuth's MMIX.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % end
     }
 }
@@ -159,7 +161,7 @@ impl Scene {
     /// Nothing, said aloud, where there is no registry.
     fn pull() -> Option<Self> {
         let mut scene = Self::new("pull");
-        let registry = Registry::start(&scene.bench, false)?;
+        let registry = Registry::start(&scene.bench, &Manner::default())?;
         let name = format!("{}/team/new:1", registry.address);
         scene.verb = ["pull", "-q", &name].map(str::to_owned).to_vec();
         let line = format!("build new.wat -t {name} -q --copy ./assets:/srv/");
@@ -225,7 +227,8 @@ impl Scene {
     #[track_caller]
     fn check(&self, data: &Path, what: &str) -> (bool, StoreReport) {
         let runtime = self.runtime(data);
-        let report = runtime.check_store(|_| {}).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let report =
+            runtime.check_store(|_| {}).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         assert!(report.is_clean(), "{what}: {report:#?}");
         let names = runtime.images().unwrap().into_iter().filter_map(|listed| listed.name);
         let names: BTreeSet<String> = names.map(|name| name.to_string()).collect();
@@ -247,7 +250,10 @@ impl Scene {
     #[track_caller]
     fn runs(&self, name: &str, says: &str, what: &str) {
         let outcome = self.aril(["run", "--pull", "never", name]);
-        assert!(outcome.code == Some(0) && outcome.stdout == says, "{what}: `{name}`: {outcome:#?}");
+        assert!(
+            outcome.code == Some(0) && outcome.stdout == says,
+            "{what}: `{name}`: {outcome:#?}"
+        );
     }
 
     /// The store as something left it: it is whole, all that was complete runs, a repeat of the verb
@@ -458,9 +464,8 @@ impl Disk {
             ids.map(|id| (*id, content(id))).collect()
         };
         let [early, late] = [&self.seen.directories, &self.lasting.directories];
-        let tree = |directories: &BTreeMap<_, _>, files| {
-            Tree { directories: directories.clone(), files }
-        };
+        let tree =
+            |directories: &BTreeMap<_, _>, files| Tree { directories: directories.clone(), files };
         let mut left = vec![
             ("all that was synced", tree(late, files(&lasting))),
             ("names before content", tree(early, files(&lasting))),

@@ -131,10 +131,10 @@ impl Store {
     /// how many bytes they have.
     pub(super) fn abandoned(&self) -> (u64, u64, u64) {
         let blobs = self.partial.names().into_iter().map(|name| self.partial.path_of(&name));
-        let (partial, mut bytes) = self.partial.abandoned(blobs.chain(self.partial.drafts()));
+        let (partial, mut bytes) = Folder::abandoned(blobs.chain(self.partial.drafts()));
         let mut drafts = 0;
         for folder in [&self.root, &self.own, &self.leases] {
-            let (count, size) = folder.abandoned(folder.drafts());
+            let (count, size) = Folder::abandoned(folder.drafts());
             (drafts, bytes) = (drafts + count, bytes + size);
         }
         (partial, drafts, bytes)

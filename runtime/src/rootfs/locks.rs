@@ -39,6 +39,12 @@ impl Locks {
         self.take(name, files::try_lock).map(|(lock, taken)| taken.then_some(lock))
     }
 
+    /// Whether nobody has a lock, which is not made for that.
+    pub(super) fn is_free(&self, name: &str) -> bool {
+        let lock = files::open_own(&self.path_of(name));
+        lock.map_or(Ok(true), |lock| files::try_lock(&lock)).unwrap_or(false)
+    }
+
     /// Removes the files of all locks that nobody has.
     pub(super) fn remove_unlocked(&self) {
         self.0.remove_unlocked();

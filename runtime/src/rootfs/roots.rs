@@ -170,9 +170,7 @@ impl Roots {
             let Ok(key) = format!("sha256:{hex}").parse::<Digest>() else { continue };
             if hex.len() < name.len() {
                 // Who is at work on it holds its lock.
-                let lock = files::open_own(&self.lock_path(&key));
-                let is_free = lock.map_or(Ok(true), |lock| files::try_lock(&lock));
-                checked.parts += u64::from(is_free.unwrap_or(false));
+                checked.parts += u64::from(self.locks.is_free(&key.hex()));
             } else if !is_directory(&self.roots.path_of(&name)) {
                 checked.broken.push(self.roots.path_of(&name));
             } else {
