@@ -36,6 +36,10 @@ mod docker_registry;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod registry;
 
+// A registry of the tests' own, which misbehaves.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod hostile;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;
