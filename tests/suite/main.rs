@@ -40,6 +40,14 @@ mod registry;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod hostile;
 
+// Images that others make run unchanged.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod writers;
+
+// Images that are made here are pulled by others.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod pull_matrix;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;
