@@ -1,6 +1,8 @@
 //! A real registry on loopback: Debian's `docker-registry`, plain, with logins, or encrypted.
 
 use std::fs;
+use std::io::Read as _;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use rcgen::CertificateParams;
 use rcgen::CertifiedIssuer;
 use rcgen::IsCa;
 use rcgen::KeyPair;
+use serde_json::Value;
+use serde_json::json;
 
 use crate::support::Bench;
 use crate::support::skip;
@@ -56,13 +60,13 @@ impl Registry {
             fs::write(&authority, ca).unwrap();
             let chain = bench.file("chain.pem", chain);
             let key = bench.file("key.pem", key);
-            config +=
-                &format!("  tls: {{ certificate: {}, key: {} }}\n", chain.display(), key.display());
+            let (chain, key) = (chain.display(), key.display());
+            config = format!("{config}  tls: {{ certificate: {chain}, key: {key} }}\n");
         }
         if manner.with_logins {
             let logins = bench.file("htpasswd", HTPASSWD);
-            config +=
-                &format!("auth: {{ htpasswd: {{ realm: test, path: {} }} }}\n", logins.display());
+            let path = logins.display();
+            config = format!("{config}auth: {{ htpasswd: {{ realm: test, path: {path} }} }}\n");
         }
         let config = bench.file("registry.yml", config);
         let log = bench.path().join("registry.log");
@@ -76,6 +80,39 @@ impl Registry {
         let registry = Self { child, address, log, authority };
         wait_until("the registry listens", || TcpStream::connect(&registry.address).is_ok());
         Some(registry)
+    }
+
+    /// Puts a blob into a repository, as any tool does, and says what leads to it.
+    pub(crate) fn put_blob(&self, repository: &str, media_type: &str, bytes: &[u8]) -> Value {
+        let digest = aril::Digest::of(bytes).to_string();
+        let begun = self.ask(&format!("POST /v2/{repository}/blobs/uploads/"), "", b"");
+        let location = begun.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
+        let (_, path) = location.trim().split_once(&self.address).unwrap();
+        let put = format!("PUT {path}&digest={digest}");
+        let answer = self.ask(&put, "application/octet-stream", bytes);
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+    }
+
+    /// Puts a manifest into a repository.
+    pub(crate) fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, text: &str) {
+        let put = format!("PUT /v2/{repository}/manifests/{tag}");
+        let answer = self.ask(&put, media_type, text.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    }
+
+    /// Asks it for something, and returns all of the answer.
+    fn ask(&self, line: &str, media_type: &str, body: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let (host, size) = (&self.address, body.len());
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Content-Type: {media_type}\r\nContent-Length: {size}\r\n\r\n"
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// All that it said.

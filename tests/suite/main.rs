@@ -48,6 +48,18 @@ mod traced;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod crash;
 
+// A registry of the tests' own, which misbehaves.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod hostile;
+
+// Images that others make run unchanged.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod writers;
+
+// Images that are made here are pulled by others.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod pull_matrix;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;

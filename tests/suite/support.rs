@@ -172,6 +172,57 @@ impl OwnMounts {
     }
 }
 
+/// Other people's tools, which want to be root: in a folder, with mounts and a home of their own.
+pub(crate) struct Tools {
+    folder: PathBuf,
+}
+
+impl Tools {
+    /// Nothing, said aloud, where one is missing, or this user is not root.
+    pub(crate) fn new(bench: &Bench, needed: &[&str]) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skip("this user is not root, as which the tools of containers are run");
+            return None;
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        for tool in needed {
+            if !std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()) {
+                skip(&format!("`{tool}` is not installed"));
+                return None;
+            }
+        }
+        Some(Self { folder: bench.path().to_owned() })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A script of the shell's, which is about to be run.
+    pub(crate) fn command(&self, script: &str) -> Command {
+        let script = format!("mount -t tmpfs none /dev/shm\n{script}");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-ec", &script])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.folder)
+            .env("TMPDIR", &self.folder)
+            .current_dir(&self.folder);
+        command
+    }
+
+    /// Runs it, and says what it printed.
+    #[track_caller]
+    pub(crate) fn run(&self, script: &str) -> String {
+        let output = self.command(script).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{said}{errors}");
+        said
+    }
+}
+
 /// What the program reads.
 enum Stdin {
     Closed,

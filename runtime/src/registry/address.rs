@@ -182,9 +182,12 @@ pub(super) fn encoded(value: &str) -> String {
     })
 }
 
-/// What is shown of a text from outside: not all of a long one, and nothing of a query.
+/// What is shown of a text from outside: not all of a long one, and nothing of a query, of a name or
+/// of a password.
 fn shown(text: &str) -> String {
-    text.split('?').next().unwrap_or_default().chars().take(200).collect()
+    let text = text.split('?').next().unwrap_or_default();
+    let text = text.rsplit_once('@').map_or(text, |(_, behind)| behind);
+    text.chars().take(200).collect()
 }
 
 /// A text that is no address.
@@ -282,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_its_query() {
+    fn what_is_no_address_is_refused_without_its_query_and_its_password() {
         let at = address("https://registry.example/v2/");
         let long = format!("/{}", "a".repeat(9000));
         for location in [
@@ -290,7 +293,8 @@ mod tests {
             "file:///etc/passwd",
             "ftp://a.example/",
             "https://",
-            "https://user:word@a.example/",
+            "https://user:secret@a.example/",
+            "user:secret@a.example/",
             "https://a.example:0/",
             "https://a.example:99999/",
             "https://a.example:/",

@@ -52,6 +52,10 @@ const CREATED_MAX: u64 = (8 << 30) - 1;
 /// files, which it does not for a system that it does not know.
 const PLATFORMS: [(&str, &str); 3] = [("wasi", "wasm"), ("linux", "amd64"), ("linux", "arm64")];
 
+/// What podman hands on to its runtime, and crun and youki take for a reason to run wasm: else they
+/// would need to be told for each container. Others leave it alone.
+const VARIANT: (&str, &str) = ("module.wasm.image/variant", "compat");
+
 /// In which form an image is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -331,7 +335,8 @@ fn add_image(
         os.clone_into(&mut config.os);
         architecture.clone_into(&mut config.architecture);
         let told = add(store, lease, media::CONFIG, &config)?;
-        let manifest = Manifest::new(told, vec![layer.clone()]);
+        let mut manifest = Manifest::new(told, vec![layer.clone()]);
+        manifest.annotations.insert(VARIANT.0.to_owned(), VARIANT.1.to_owned());
         let mut entry = add(store, lease, media::MANIFEST, &manifest)?;
         entry.platform = Some(Platform::new(os, architecture));
         manifests.push(entry);

@@ -1,0 +1,304 @@
+//! What `aril build` writes is pulled and unpacked, with no flag and no setting, by what pulls
+//! images: skopeo and umoci, buildah, podman, docker, `ctr`, and the interface that Kubernetes
+//! has to containerd. docs/images.md has the table.
+//!
+//! Other versions of containerd than the one of this machine are tried where
+//! `ARIL_TEST_CONTAINERD` names folders with its programs; `tests/matrix` fetches some.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
+use crate::docker_registry::Manner;
+use crate::docker_registry::Registry;
+use crate::support::Bench;
+use crate::support::Tools;
+use crate::support::root;
+use crate::support::signal;
+use crate::support::wait_until;
+
+/// An image in a registry, as `aril build` and `aril push` put it there.
+struct Shelf {
+    bench: Bench,
+    registry: Registry,
+    name: String,
+    digest: String,
+}
+
+impl Shelf {
+    fn new() -> Option<Self> {
+        Self::with("--copy ./assets:/srv/")
+    }
+
+    fn with(flags: &str) -> Option<Self> {
+        let bench = Bench::new();
+        let registry = Registry::start(&bench, &Manner::default())?;
+        let name = format!("{}/team/hello:1", registry.address);
+        fs::copy(root().join("examples/guests/hello.wat"), bench.path().join("hello.wat")).unwrap();
+        bench.file("assets/a.txt", "asset\n");
+        let line = format!("build hello.wat -t {name} -q {flags}");
+        let built = bench.aril(line.split(' ')).outcome().expect_code(0);
+        bench.aril(["push", "-q", &name]).outcome().expect_code(0);
+        Some(Self { bench, registry, name, digest: built.stdout.trim().to_owned() })
+    }
+
+    fn tools(&self, needed: &[&str]) -> Option<Tools> {
+        Tools::new(&self.bench, needed)
+    }
+
+    /// A folder of the test's own.
+    fn folder(&self, name: &str) -> String {
+        let path = self.bench.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        path.display().to_string()
+    }
+}
+
+/// Fails unless these lines, of `ls` or `tar`, name the image's files.
+#[track_caller]
+fn has_the_files(said: &str) {
+    for name in ["hello.wasm", "srv"] {
+        let is_it = |line: &str| line.trim_start_matches("./").trim_end_matches('/') == name;
+        assert!(said.lines().any(is_it), "`{name}` is not in {said}");
+    }
+}
+
+#[test]
+fn skopeo_copies_it_umoci_unpacks_it_and_it_comes_back_the_same() {
+    let Some(shelf) = Shelf::new() else { return };
+    let Some(tools) = shelf.tools(&["skopeo", "umoci"]) else { return };
+    let name = &shelf.name;
+    let told = tools.run(&format!("skopeo inspect --tls-verify=false docker://{name}"));
+    assert!(told.contains(&shelf.digest), "{told}");
+    // All platforms, and only that of this machine.
+    tools
+        .run(&format!("skopeo copy -q --all --src-tls-verify=false docker://{name} oci:all:all:1"));
+    tools.run(&format!("skopeo copy -q --src-tls-verify=false docker://{name} oci:one:one:1"));
+    has_the_files(&tools.run("umoci unpack --image one:one:1 unpacked > told; ls unpacked/rootfs"));
+
+    let digest_of = |name: &str| {
+        let told = shelf.bench.aril(["images", "--digests", "-q", name]).outcome();
+        told.expect_code(0).stdout.trim().to_owned()
+    };
+    for (folder, name) in [("all", "all:1"), ("one", "one:1")] {
+        shelf.bench.aril(["load", "-i", folder]).outcome().expect_code(0);
+        let ran = shelf.bench.aril(["run", name]).outcome();
+        ran.expect_code(0).expect_output("Hello from the sandbox.\n");
+    }
+    assert_eq!(digest_of("all"), shelf.digest);
+}
+
+#[test]
+fn buildah_pulls_and_mounts_it() {
+    let Some(shelf) = Shelf::new() else { return };
+    let Some(tools) = shelf.tools(&["buildah"]) else { return };
+    has_the_files(&tools.run(&format!(
+        "buildah='buildah --root {} --runroot {} --storage-driver vfs'\n\
+         id=$($buildah from -q --tls-verify=false {})\nls \"$($buildah mount \"$id\")\"",
+        shelf.folder("root"),
+        shelf.folder("run"),
+        shelf.name,
+    )));
+}
+
+#[test]
+fn podman_pulls_it_makes_a_container_of_it_and_knows_that_it_is_wasm() {
+    let Some(shelf) = Shelf::new() else { return };
+    let Some(tools) = shelf.tools(&["podman"]) else { return };
+    let said = tools.run(&format!(
+        "podman='podman --root {} --runroot {} --tmpdir {} --storage-driver vfs \
+         --cgroup-manager=cgroupfs --events-backend=file'\n\
+         $podman pull -q --tls-verify=false {name} > id\n\
+         id=$($podman create --network=none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 {name})\n\
+         $podman inspect --format '{{{{json .Config.Annotations}}}}' $id\n\
+         $podman export $id | tar -t\n\
+         $podman rm $id > removed",
+        shelf.folder("root"),
+        shelf.folder("run"),
+        shelf.folder("tmp"),
+        name = shelf.name,
+    ));
+    has_the_files(&said);
+    // What crun and youki take for a reason to run it as wasm.
+    assert!(said.contains("\"module.wasm.image/variant\":\"compat\""), "{said}");
+}
+
+#[test]
+fn docker_pulls_it_and_makes_a_container_of_it() {
+    let Some(shelf) = Shelf::new() else { return };
+    let Some(tools) = shelf.tools(&["dockerd", "docker"]) else { return };
+    let socket = format!("unix://{}/docker.sock", shelf.folder("docker"));
+    let mut daemon = Daemon::start(
+        tools,
+        // Its key is the one thing that it keeps elsewhere.
+        &format!(
+            "mount -t tmpfs none /etc/docker\n\
+             exec dockerd --data-root {} --exec-root {} --pidfile {}/pid --host {socket} \
+             --bridge=none --iptables=false",
+            shelf.folder("docker/data"),
+            shelf.folder("docker/exec"),
+            shelf.folder("docker"),
+        ),
+    );
+    // Docker's own command, wherever others put one of that name.
+    let docker = if Path::new("/usr/bin/docker").exists() { "/usr/bin/docker" } else { "docker" };
+    let docker = format!("{docker} --host {socket}");
+    daemon.wait_for(&format!("{docker} info"));
+    let said = daemon.tools.run(&format!(
+        "{docker} pull -q {name} > pulled\nid=$({docker} create --network none {name})\n\
+         {docker} export $id | tar -t\n{docker} rm $id > removed",
+        name = shelf.name,
+    ));
+    daemon.end();
+    has_the_files(&said);
+}
+
+/// The containerds that are tried: folders with their programs.
+fn containerds() -> Vec<PathBuf> {
+    let more = std::env::var_os("ARIL_TEST_CONTAINERD").unwrap_or_default();
+    let more = std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty());
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::env::split_paths(&own).find(|folder| folder.join("containerd").is_file());
+    own.into_iter().chain(more.collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn containerd_pulls_and_unpacks_it_for_ctr_and_for_kubernetes() {
+    let Some(shelf) = Shelf::new() else { return };
+    let Some(_) = shelf.tools(&["containerd", "ctr", "curl"]) else { return };
+    for (number, programs) in containerds().into_iter().enumerate() {
+        let (mut daemon, ctr, socket) = containerd(&shelf, &programs, number);
+        daemon.tools.run(&format!("{ctr} -n own images pull --plain-http {} > pulled", shelf.name));
+        has_the_files(&mounted(&daemon, &format!("{ctr} -n own"), &shelf.name));
+        let answer = pulled_by_kubernetes(&shelf, &socket, &shelf.name);
+        assert!(answer.is_ok(), "{}: {answer:?}", programs.display());
+        has_the_files(&mounted(&daemon, &format!("{ctr} -n k8s.io"), &shelf.name));
+        daemon.end();
+    }
+}
+
+#[test]
+fn an_artifact_is_not_run_by_containerd_as_a_container() {
+    let Some(shelf) = Shelf::with("--format artifact") else { return };
+    let Some(_) = shelf.tools(&["containerd", "ctr", "curl"]) else { return };
+    for (number, programs) in containerds().into_iter().enumerate() {
+        let (mut daemon, ctr, socket) = containerd(&shelf, &programs, number);
+        let version = daemon.tools.run(&format!("{ctr} version"));
+        let answer = pulled_by_kubernetes(&shelf, &socket, &shelf.name);
+        // 1.6 wants a file system of it; later ones fetch it as it is.
+        if version.contains(" 1.6.") {
+            assert!(answer.unwrap_err().contains("mismatched image rootfs"));
+        } else {
+            answer.unwrap();
+        }
+        daemon.end();
+    }
+}
+
+/// Starts a containerd of the test's own, and says how `ctr` speaks to it, and its socket.
+fn containerd(shelf: &Shelf, programs: &Path, number: usize) -> (Daemon, String, PathBuf) {
+    let tools = shelf.tools(&["containerd"]).unwrap();
+    let folder = shelf.folder(&format!("containerd-{number}"));
+    let socket = Path::new(&folder).join("socket");
+    let address = &shelf.registry.address;
+    shelf.bench.file(
+        &format!("containerd-{number}/registries/{address}/hosts.toml"),
+        format!("server = \"http://{address}\"\n"),
+    );
+    // The second version of its configuration is read by all of them.
+    let config = shelf.bench.file(
+        &format!("containerd-{number}/config.toml"),
+        format!(
+            "version = 2\nroot = \"{folder}/root\"\nstate = \"{folder}/state\"\n\
+             [grpc]\naddress = \"{folder}/socket\"\n[ttrpc]\naddress = \"{folder}/socket.ttrpc\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".registry]\n\
+             config_path = \"{folder}/registries\"\n"
+        ),
+    );
+    let programs = programs.display();
+    let mut daemon = Daemon::start(
+        tools,
+        &format!("PATH={programs}:$PATH exec containerd --config {}", config.display()),
+    );
+    let ctr = format!("{programs}/ctr --address {}", socket.display());
+    daemon.wait_for(&format!("{ctr} version"));
+    (daemon, ctr, socket)
+}
+
+/// What is in an image that was unpacked.
+fn mounted(daemon: &Daemon, ctr: &str, name: &str) -> String {
+    // Nobody else sees the mount.
+    daemon.tools.run(&format!("mkdir -p at\n{ctr} images mount {name} at > mounted\nls at"))
+}
+
+/// Has containerd pull an image as kubelet does: `PullImage` of the Container Runtime Interface,
+/// by gRPC. Source: Kubernetes, `cri-api/pkg/apis/runtime/v1/api.proto`; the gRPC over HTTP/2
+/// protocol.
+fn pulled_by_kubernetes(shelf: &Shelf, socket: &Path, name: &str) -> Result<(), String> {
+    // A message whose field 1, an image, has its field 1, the name.
+    let field = |bytes: &[u8]| {
+        let size = u8::try_from(bytes.len()).ok().filter(|size| *size < 128).unwrap();
+        [&[0x0a, size], bytes].concat()
+    };
+    let message = field(&field(name.as_bytes()));
+    let head = [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes()].concat();
+    let request = shelf.bench.file("request", [head, message].concat());
+    let output = Command::new("curl")
+        .args(["-sS", "--max-time", "50", "--http2-prior-knowledge", "--unix-socket"])
+        .arg(socket)
+        .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-D", "-", "-o"])
+        .arg(shelf.bench.path().join("answer"))
+        .arg("--data-binary")
+        .arg(format!("@{}", request.display()))
+        .arg("http://localhost/runtime.v1.ImageService/PullImage")
+        .output()
+        .unwrap();
+    // The end of the call is told in headers, before the answer or behind it.
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let is_done = said.lines().any(|line| line.eq_ignore_ascii_case("grpc-status: 0"));
+    if is_done { Ok(()) } else { Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr))) }
+}
+
+/// A daemon that ends with its test. Its mounts are its own.
+struct Daemon {
+    child: Child,
+    tools: Tools,
+}
+
+impl Daemon {
+    fn start(tools: Tools, script: &str) -> Self {
+        let mut command = tools.command(script);
+        let log = fs::File::create(tools.folder().join("daemon.log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        Self { child: command.spawn().unwrap(), tools }
+    }
+
+    /// Waits until a command succeeds.
+    fn wait_for(&mut self, script: &str) {
+        let log = self.tools.folder().join("daemon.log");
+        wait_until(script, || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {}", fs::read_to_string(&log).unwrap());
+            let output = self.tools.command(script).output().unwrap();
+            output.status.success()
+        });
+    }
+
+    /// Has it end by itself, with all that it started.
+    fn end(&mut self) {
+        signal(self.child.id(), "TERM");
+        wait_until("the daemon ends", || self.child.try_wait().unwrap().is_some());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            signal(self.child.id(), "TERM");
+            let _status = self.child.wait();
+        }
+    }
+}
