@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 use anyhow::Context as _;
 use anyhow::bail;
 use aril::Digest;
+use aril::ErrorKind;
 use aril::Image;
 use aril::Progress;
 use aril::Reference;
@@ -23,6 +24,17 @@ use indicatif::ProgressStyle;
 use super::Common;
 use crate::logins;
 use crate::report;
+
+/// When an image is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum PullPolicy {
+    /// Each time
+    Always,
+    /// When it is not in the store
+    Missing,
+    /// Never
+    Never,
+}
 
 /// How registries are reached.
 #[derive(Args, Debug)]
@@ -90,6 +102,26 @@ pub(super) fn pull(
     let shown = Shown::new(quiet, "Pull complete");
     let pulled = block_on(runtime.pull(name, &registries, |progress| shown.tell(progress)))?;
     Ok(pulled?)
+}
+
+/// Finds an image in the store, or pulls it where it has a registry and the policy says so.
+pub(super) fn find_or_pull(
+    runtime: &Runtime,
+    name: &Reference,
+    policy: PullPolicy,
+    quiet: bool,
+    flags: &RegistryFlags,
+) -> anyhow::Result<Result<Image, aril::Error>> {
+    if name.registry().is_none() || policy == PullPolicy::Never {
+        return Ok(runtime.image(name));
+    }
+    if policy == PullPolicy::Missing {
+        match runtime.image(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => return Ok(found),
+        }
+    }
+    pull(runtime, name, quiet, flags).map(Ok)
 }
 
 /// Send an image to a registry
