@@ -24,6 +24,7 @@
 
 // Words: values that every room speaks.
 mod digest;
+mod dockerfile;
 mod image;
 mod units;
 

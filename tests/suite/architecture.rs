@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("digest", &[]),
     ("image", &["digest"]),
+    ("dockerfile", &[]),
     // Rooms: each knows one thing.
     ("platform", &["units"]),
     ("content", &["units", "digest", "image", "platform"]),

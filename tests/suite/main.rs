@@ -24,6 +24,10 @@ mod layouts;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod images;
 
+// Images are made of wasm files and Dockerfiles, and the same input is the same image.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod build;
+
 // The files of images are what a guest sees, and stay as they are.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod image_files;

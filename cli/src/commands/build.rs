@@ -1,4 +1,4 @@
-//! `aril build`: from a wasm file to an image.
+//! `aril build`: from a wasm file, or a Dockerfile, to an image.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -12,22 +12,44 @@ use clap::Args;
 use clap::ValueEnum;
 
 use super::Common;
+use super::transfer;
+use super::transfer::PullPolicy;
+use super::transfer::RegistryFlags;
 use crate::report;
 use crate::words;
 
-/// Make an image of a wasm file and what it needs
+/// Make an image of a wasm file and what it needs, or of a Dockerfile
 ///
 /// The same files make the same image, whenever and wherever it is built. Its files are as old as
 /// `$SOURCE_DATE_EPOCH` says, in seconds since 1970; without it, of 1970.
+///
+/// Of a directory, its `Dockerfile` or else its `Containerfile` says what is in the image; what its
+/// `.dockerignore` says is left out. There is no guest OS, so `RUN` is refused.
 #[derive(Args, Debug)]
 pub(super) struct Build {
-    /// The program, `.wasm` or `.wat`
-    #[arg(value_name = "WASM")]
+    /// The program, `.wasm` or `.wat`, or the directory whose files a Dockerfile copies
+    #[arg(value_name = "WASM|DIR")]
     path: PathBuf,
 
     /// What the image is called; more than once for more names
-    #[arg(short, long = "tag", value_name = "NAME", required_unless_present = "file")]
+    #[arg(short, long = "tag", value_name = "NAME", required = true)]
     tags: Vec<Reference>,
+
+    /// The Dockerfile, if it is elsewhere or called otherwise
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// The stage of the Dockerfile that becomes the image: its name or number
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+
+    /// What an `ARG` of the Dockerfile stands for; without `=`, what it is in the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    arguments: Vec<String>,
+
+    /// Whether the images that a Dockerfile needs are fetched from their registries
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = PullPolicy::Missing)]
+    pull: PullPolicy,
 
     /// Copy a file, or what is in a directory, into the image
     ///
@@ -63,13 +85,12 @@ pub(super) struct Build {
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "image")]
     format: Format,
 
-    // Known, so that it can be said that it is not built yet.
-    #[arg(short, long, value_name = "FILE", hide = true)]
-    file: Option<PathBuf>,
-
     /// Say nothing but the digest
     #[arg(short, long)]
     quiet: bool,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
 
     #[command(flatten)]
     common: Common,
@@ -81,21 +102,22 @@ enum Format {
     Image,
     /// The wasm file alone, as the CNCF's `wasm-oci-artifact` has it
     Artifact,
+    /// Both under one name: who looks for an image finds the image
+    Both,
 }
 
 impl Build {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        if self.file.is_some() || self.path.is_dir() {
-            bail!(
-                "building from a Dockerfile and a directory is not built yet: give the wasm file, \
-                 and the files that it needs by `--copy SRC:DST`"
-            );
-        }
         let [name, others @ ..] = self.tags.as_slice() else {
             bail!("a name is needed: `-t NAME`")
         };
         let build = self.as_told()?;
         let runtime = self.common.runtime()?;
+        for base in build.bases()? {
+            // One that is missing is told of with the line that needs it.
+            let _found =
+                transfer::find_or_pull(&runtime, &base, self.pull, self.quiet, &self.registry)?;
+        }
         let image = runtime.build(&build, name)?;
         for other in others {
             runtime.tag(&image, other)?;
@@ -110,12 +132,21 @@ impl Build {
     }
 
     fn as_told(&self) -> anyhow::Result<aril::Build> {
-        let mut build = aril::Build::new(&self.path)
-            .entrypoint(&self.entrypoint)
-            .command(&self.cmd)
-            .format(match self.format {
+        let origin = if self.file.is_some() || self.path.is_dir() {
+            self.as_dockerfile_told()?
+        } else {
+            let given =
+                [("--target", self.target.is_some()), ("--build-arg", !self.arguments.is_empty())];
+            if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+                bail!("`{flag}` is for Dockerfiles, and `{}` is none", self.path.display());
+            }
+            aril::Build::new(&self.path)
+        };
+        let mut build =
+            origin.entrypoint(&self.entrypoint).command(&self.cmd).format(match self.format {
                 Format::Image => ImageFormat::Image,
                 Format::Artifact => ImageFormat::Artifact,
+                Format::Both => ImageFormat::Both,
             });
         for copy in &self.copies {
             let (host, guest) = split_copy(copy)?;
@@ -142,6 +173,34 @@ impl Build {
         }
         if let Some(seconds) = source_date()? {
             build = build.created(seconds);
+        }
+        Ok(build)
+    }
+}
+
+impl Build {
+    fn as_dockerfile_told(&self) -> anyhow::Result<aril::Build> {
+        let mut build = aril::Build::dockerfile(&self.path);
+        if let Some(file) = &self.file {
+            build = build.file(file);
+        }
+        if let Some(target) = &self.target {
+            build = build.target(target);
+        }
+        for argument in &self.arguments {
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name, value.to_owned()),
+                None => (
+                    argument.as_str(),
+                    std::env::var(argument).with_context(|| {
+                        format!("`--build-arg {argument}` takes its value from the environment")
+                    })?,
+                ),
+            };
+            if name.is_empty() {
+                bail!("`--build-arg {argument}` is not `NAME=VALUE`");
+            }
+            build = build.argument(name, value);
         }
         Ok(build)
     }

@@ -30,19 +30,9 @@ use super::grants;
 use super::grants::Grant;
 use super::limits::LimitFlags;
 use super::transfer;
+use super::transfer::PullPolicy;
 use super::transfer::RegistryFlags;
 use crate::report;
-
-/// When an image is fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum PullPolicy {
-    /// Each time
-    Always,
-    /// When it is not in the store
-    Missing,
-    /// Never
-    Never,
-}
 
 /// Run a program in a sandbox
 ///
@@ -175,16 +165,7 @@ impl Run {
         }
         let name = self.program().to_str().and_then(|name| name.parse::<Reference>().ok());
         let Some(name) = name else { return Ok(None) };
-        let always = self.pull == PullPolicy::Always && name.registry().is_some();
-        let found = if always { None } else { Some(runtime.image(&name)) };
-        let missing = match &found {
-            None => true,
-            Some(found) => found.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound),
-        };
-        if missing && self.pull != PullPolicy::Never && name.registry().is_some() {
-            return transfer::pull(runtime, &name, false, &self.registry).map(Some);
-        }
-        match found.unwrap_or_else(|| runtime.image(&name)) {
+        match transfer::find_or_pull(runtime, &name, self.pull, false, &self.registry)? {
             Ok(image) => Ok(Some(image)),
             // Neither: it is told as what most people meant.
             Err(error) if error.kind() == ErrorKind::NotFound && name.registry().is_none() => {

@@ -14,6 +14,7 @@ use std::sync::PoisonError;
 use anyhow::Context as _;
 use anyhow::bail;
 use aril::Digest;
+use aril::ErrorKind;
 use aril::Image;
 use aril::InvalidKey;
 use aril::Progress;
@@ -29,6 +30,17 @@ use super::Common;
 use crate::logins;
 use crate::proxies;
 use crate::report;
+
+/// When an image is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum PullPolicy {
+    /// Each time
+    Always,
+    /// When it is not in the store
+    Missing,
+    /// Never
+    Never,
+}
 
 /// How registries are reached.
 #[derive(Args, Debug)]
@@ -122,6 +134,26 @@ pub(super) fn pull(
     let shown = Shown::new(quiet, "Pull complete");
     let pulled = block_on(runtime.pull(name, &registries, |progress| shown.tell(progress)))?;
     Ok(pulled?)
+}
+
+/// Finds an image in the store, or pulls it where it has a registry and the policy says so.
+pub(super) fn find_or_pull(
+    runtime: &Runtime,
+    name: &Reference,
+    policy: PullPolicy,
+    quiet: bool,
+    flags: &RegistryFlags,
+) -> anyhow::Result<Result<Image, aril::Error>> {
+    if name.registry().is_none() || policy == PullPolicy::Never {
+        return Ok(runtime.image(name));
+    }
+    if policy == PullPolicy::Missing {
+        match runtime.image(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => return Ok(found),
+        }
+    }
+    pull(runtime, name, quiet, flags).map(Ok)
 }
 
 /// Send an image to a registry

@@ -23,6 +23,7 @@ pub(crate) mod media {
     pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
     pub(crate) const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
     pub(crate) const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    pub(crate) const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
     pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     pub(crate) const DOCKER_LIST: &str =
         "application/vnd.docker.distribution.manifest.list.v2+json";

@@ -1,10 +1,10 @@
 //! How files of this host become a layer: the same bytes from the same files, on every host.
 //!
-//! Entries are in the order of their names, belong to nobody, are as old as they are told to be, and
-//! can be read by all; a program can be executed by all. What has room in a plain header has no
+//! Entries are in the order of their names, belong to nobody and can be read by all unless something
+//! else is said, and are as old as they are told to be; a program can be executed by all. What has room in a plain header has no
 //! other one.
 
-use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::io::Read as _;
 use std::io::Write;
@@ -20,30 +20,16 @@ use crate::platform::tree::Directory;
 use super::bounds::ENTRIES_MAX;
 use super::bounds::PATH_MAX;
 use super::error::shown;
-use super::names::Way;
-use super::walk::Lost;
-use super::walk::Missing;
-use super::walk::follow;
+use super::tree::Changes;
+use super::tree::Entry;
+use super::tree::HostFile;
+use super::tree::Node;
+use super::tree::join;
 
 const BLOCK: usize = 512;
 
 /// The most bytes that a plain header's size has room for: eleven octal digits.
 const SIZE_PLAIN_MAX: u64 = (8 << 30) - 1;
-
-/// What is to be in a layer.
-///
-/// The directories above are not in it unless they are entries as well: in the layers below, they
-/// may have modes of their own, or be links.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Entry<'a> {
-    /// What `path` is below a directory of this host, with all that is in it, as `guest`. Links on
-    /// the way to it are followed, never out of that directory; links that are found are kept.
-    Host { below: &'a Directory, path: &'a str, guest: &'a str },
-    /// A directory.
-    Directory { guest: &'a str },
-    /// A program, whose bytes are not a file of this host.
-    Program { guest: &'a str, bytes: &'a [u8] },
-}
 
 /// How much was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +43,6 @@ pub(crate) struct Written {
 pub(crate) enum LayerError {
     #[error("cannot read `{path}`")]
     Read { path: String, source: io::Error },
-    #[error("there is no `{path}`")]
-    Missing { path: String },
     #[error("`{path}` cannot be in an image: {reason}")]
     Refused { path: String, reason: String },
     #[error("`{path}` changed while it was read")]
@@ -73,204 +57,50 @@ pub(crate) enum LayerError {
 
 /// Writes a layer, as an archive that is not compressed. All in it is as old as `modified`, in
 /// seconds since 1970.
-///
-/// Of what is found in directories of this host, it has what `is_wanted`, by its path below the
-/// directory that the entry names.
-pub(crate) fn write_layer<'a>(
-    entries: impl IntoIterator<Item = Entry<'a>>,
-    is_wanted: impl Fn(&str, Kind) -> bool,
+pub(crate) fn write_layer(
+    changes: &Changes,
     modified: u64,
     out: impl Write,
 ) -> Result<Written, LayerError> {
-    let mut found = Found { belows: Vec::new(), items: BTreeMap::new(), is_wanted };
-    for entry in entries {
-        match entry {
-            Entry::Host { below, path, guest } => found.add_host(below, path, guest)?,
-            Entry::Directory { guest } => {
-                let guest = guest_way(guest)?.names().join("/");
-                found.add(guest, Item::Directory)?;
-            }
-            Entry::Program { guest, bytes } => {
-                let guest = guest_way(guest)?.names().join("/");
-                found.add(guest, Item::Program(bytes))?;
-            }
-        }
-    }
-    found.verify()?;
     let mut archive = Archive { out, modified, written: Written::default() };
-    let mut opened: Option<(usize, Rc<str>, Directory)> = None;
-    for (guest, item) in &found.items {
-        match item {
-            Item::Directory => archive.directory(guest)?,
-            Item::Link(target) => archive.link(guest, target)?,
-            Item::Program(bytes) => archive.program(guest, bytes)?,
-            Item::File { below, above, name } => {
-                let is_open = opened.as_ref().is_some_and(|(of, at, _)| of == below && at == above);
+    let mut opened: Option<(&HostFile, Directory)> = None;
+    for (guest, entry) in changes {
+        match &entry.node {
+            Node::Directory => archive.directory(guest, entry)?,
+            Node::Link(target) => archive.link(guest, target, entry)?,
+            Node::Program(bytes) => archive.program(guest, bytes, entry)?,
+            Node::File(file) => {
+                let is_open = opened.as_ref().is_some_and(|(other, _)| {
+                    Rc::ptr_eq(&other.below, &file.below) && other.above == file.above
+                });
                 if !is_open {
-                    let directory = found.belows[*below].descend(above);
-                    let directory = directory.map_err(|source| reading(above, source))?;
-                    opened = Some((*below, above.clone(), directory));
+                    opened = Some((file, above(file)?));
                 }
-                let (_, _, directory) = opened.as_ref().expect("it was opened");
-                archive.file(guest, directory, &join(above, name), name)?;
+                let (_, directory) = opened.as_ref().expect("it was opened");
+                archive.file(guest, directory, file, entry)?;
+            }
+            Node::Strange(reason) => {
+                let (path, reason) = (shown(guest.as_bytes()), (*reason).to_owned());
+                return Err(LayerError::Refused { path, reason });
             }
         }
     }
     archive.finish()
 }
 
-fn guest_way(guest: &str) -> Result<Way<'_>, LayerError> {
-    let refused = |reason| LayerError::Refused { path: shown(guest.as_bytes()), reason };
-    let way = Way::parse(guest.as_bytes()).map_err(|reason| refused(reason.to_owned()))?;
-    if way.names().iter().any(|name| name.starts_with(".wh.")) {
-        return Err(refused("readers of layers would remove something instead".to_owned()));
-    }
-    Ok(way)
+/// Opens the directory that a file is in.
+fn above(file: &HostFile) -> Result<Directory, LayerError> {
+    file.below.descend(&file.above).map_err(|source| reading(&file.above, source))
+}
+
+/// Opens a file that is to be in an image.
+pub(crate) fn open(file: &HostFile) -> Result<fs::File, LayerError> {
+    let path = join(&file.above, &file.name);
+    above(file)?.open_file(&*file.name).map_err(|source| reading(&path, source))
 }
 
 fn reading(path: &str, source: io::Error) -> LayerError {
     LayerError::Read { path: shown(path.as_bytes()), source }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
-}
-
-enum Item<'a> {
-    Directory,
-    Link(String),
-    Program(&'a [u8]),
-    File { below: usize, above: Rc<str>, name: String },
-}
-
-/// What is to be in the layer, by its path in it.
-struct Found<'a, F> {
-    belows: Vec<&'a Directory>,
-    items: BTreeMap<String, Item<'a>>,
-    is_wanted: F,
-}
-
-impl<'a, F: Fn(&str, Kind) -> bool> Found<'a, F> {
-    fn add_host(
-        &mut self,
-        below: &'a Directory,
-        path: &str,
-        guest: &str,
-    ) -> Result<(), LayerError> {
-        let guest = guest_way(guest)?.names().join("/");
-        let missing = || LayerError::Missing { path: shown(path.as_bytes()) };
-        let refused = |reason| LayerError::Refused { path: shown(path.as_bytes()), reason };
-        // The directory itself, if no name is left.
-        let way = Way::parse(if path.is_empty() { b"." } else { path.as_bytes() })
-            .map_err(|reason| refused(reason.to_owned()))?;
-        let (above, name) = way.split().unwrap_or((&[], ""));
-        let place = match follow(below, above, Missing::Tell) {
-            Ok(found) => found.ok_or_else(missing)?,
-            Err(Lost::Failed(source)) => return Err(reading(path, source)),
-            Err(lost) => return Err(refused(lost.to_string())),
-        };
-        self.belows.push(below);
-        if name.is_empty() {
-            return self.add_directory(&place.directory, "", &guest);
-        }
-        let status = place.directory.status(name).map_err(|source| reading(path, source))?;
-        let kind = status.ok_or_else(missing)?.kind;
-        self.add_found(&place.directory, &Rc::from(place.path.as_str()), name, kind, guest)
-    }
-
-    fn add_found(
-        &mut self,
-        directory: &Directory,
-        above: &Rc<str>,
-        name: &str,
-        kind: Kind,
-        guest: String,
-    ) -> Result<(), LayerError> {
-        let path = join(above, name);
-        if guest.is_empty() && kind != Kind::Directory {
-            let reason = "only a directory can be the root".to_owned();
-            return Err(LayerError::Refused { path: shown(path.as_bytes()), reason });
-        }
-        match kind {
-            Kind::Directory => {
-                let child = directory.child(name).map_err(|source| reading(&path, source))?;
-                self.add_directory(&child, &path, &guest)
-            }
-            Kind::Link => {
-                let target = directory.read_link(name).map_err(|source| reading(&path, source))?;
-                let target = target.into_string().map_err(|_| LayerError::Refused {
-                    path: shown(path.as_bytes()),
-                    reason: "what it leads to is not UTF-8".to_owned(),
-                })?;
-                self.add(guest, Item::Link(target))
-            }
-            Kind::File => {
-                let below = self.belows.len() - 1;
-                let (above, name) = (above.clone(), name.to_owned());
-                self.add(guest, Item::File { below, above, name })
-            }
-            Kind::Other => Err(LayerError::Refused {
-                path: shown(path.as_bytes()),
-                reason: "it is neither a file, nor a directory, nor a link".to_owned(),
-            }),
-        }
-    }
-
-    fn add_directory(
-        &mut self,
-        directory: &Directory,
-        path: &str,
-        guest: &str,
-    ) -> Result<(), LayerError> {
-        if !guest.is_empty() {
-            self.add(guest.to_owned(), Item::Directory)?;
-        }
-        let above = Rc::from(path);
-        for (name, kind) in directory.entries().map_err(|source| reading(path, source))? {
-            let name = name.into_string().map_err(|name| LayerError::Refused {
-                path: shown(join(path, &name.to_string_lossy()).as_bytes()),
-                reason: "its name is not UTF-8".to_owned(),
-            })?;
-            if (self.is_wanted)(&join(path, &name), kind) {
-                let inner = join(guest, &name);
-                guest_way(&inner)?;
-                self.add_found(directory, &above, &name, kind, inner)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What comes later replaces what came before, and directories become one.
-    fn add(&mut self, guest: String, item: Item<'a>) -> Result<(), LayerError> {
-        if guest.is_empty() {
-            return Ok(());
-        }
-        let is_directory = matches!(item, Item::Directory);
-        match self.items.get(&guest) {
-            Some(Item::Directory) if !is_directory => Err(LayerError::Both { guest }),
-            Some(Item::File { .. } | Item::Link(_) | Item::Program(_)) if is_directory => {
-                Err(LayerError::Both { guest })
-            }
-            _ => {
-                self.items.insert(guest, item);
-                let fits = self.items.len() as u64 <= ENTRIES_MAX;
-                fits.then_some(()).ok_or(LayerError::TooMany)
-            }
-        }
-    }
-
-    /// What others are in is a directory.
-    fn verify(&self) -> Result<(), LayerError> {
-        for guest in self.items.keys() {
-            for (at, _) in guest.match_indices('/') {
-                let above = &guest[..at];
-                if self.items.get(above).is_some_and(|item| !matches!(item, Item::Directory)) {
-                    return Err(LayerError::Both { guest: shown(above.as_bytes()) });
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The archive in the making.
@@ -281,20 +111,25 @@ struct Archive<W> {
 }
 
 impl<W: Write> Archive<W> {
-    fn directory(&mut self, guest: &str) -> Result<(), LayerError> {
-        self.header(&format!("{guest}/"), EntryType::Directory, 0o755, 0, "")
+    fn directory(&mut self, guest: &str, entry: &Entry) -> Result<(), LayerError> {
+        let mut mode = entry.mode.unwrap_or(0o755);
+        // Who may read it may enter it.
+        mode |= (mode & 0o444) >> 2;
+        self.header((&format!("{guest}/"), ""), EntryType::Directory, mode, entry.owner, 0)
     }
 
-    fn link(&mut self, guest: &str, target: &str) -> Result<(), LayerError> {
+    fn link(&mut self, guest: &str, target: &str, entry: &Entry) -> Result<(), LayerError> {
         if target.is_empty() || PATH_MAX <= target.len() {
             let reason = "it leads nowhere, or by a path that is too long".to_owned();
             return Err(LayerError::Refused { path: shown(guest.as_bytes()), reason });
         }
-        self.header(guest, EntryType::Symlink, 0o777, 0, target)
+        self.header((guest, target), EntryType::Symlink, 0o777, entry.owner, 0)
     }
 
-    fn program(&mut self, guest: &str, bytes: &[u8]) -> Result<(), LayerError> {
-        self.header(guest, EntryType::Regular, 0o755, bytes.len() as u64, "")?;
+    fn program(&mut self, guest: &str, bytes: &[u8], entry: &Entry) -> Result<(), LayerError> {
+        let mode = entry.mode.unwrap_or(0o755);
+        let size = bytes.len() as u64;
+        self.header((guest, ""), EntryType::Regular, mode, entry.owner, size)?;
         self.write(bytes)?;
         self.pad()
     }
@@ -303,17 +138,19 @@ impl<W: Write> Archive<W> {
         &mut self,
         guest: &str,
         directory: &Directory,
-        path: &str,
-        name: &str,
+        file: &HostFile,
+        entry: &Entry,
     ) -> Result<(), LayerError> {
+        let path = &join(&file.above, &file.name);
         let changed = || LayerError::Changed { path: shown(path.as_bytes()) };
-        let mut file = directory.open_file(name).map_err(|source| reading(path, source))?;
+        let mut file = directory.open_file(&*file.name).map_err(|source| reading(path, source))?;
         let status = tree::status_of(&file).map_err(|source| reading(path, source))?;
         if status.kind != Kind::File {
             return Err(changed());
         }
-        let mode = if status.mode & 0o111 == 0 { 0o644 } else { 0o755 };
-        self.header(guest, EntryType::Regular, mode, status.size, "")?;
+        let usual = if status.mode & 0o111 == 0 { 0o644 } else { 0o755 };
+        let mode = entry.mode.unwrap_or(usual);
+        self.header((guest, ""), EntryType::Regular, mode, entry.owner, status.size)?;
         let mut left = status.size;
         let mut buffer = vec![0; 128 << 10];
         loop {
@@ -338,13 +175,15 @@ impl<W: Write> Archive<W> {
 
     fn header(
         &mut self,
-        path: &str,
+        (path, target): (&str, &str),
         form: EntryType,
         mode: u32,
+        (user, group): (u32, u32),
         size: u64,
-        target: &str,
     ) -> Result<(), LayerError> {
         let mut header = self.plain(form, mode);
+        header.set_uid(user.into());
+        header.set_gid(group.into());
         let mut beside = Vec::new();
         // Both are plain names and slashes, so that nothing but their length can be wrong.
         if header.set_path(path).is_err() {
@@ -420,13 +259,22 @@ mod tests {
     use super::super::bounds::Bounds;
     use super::super::tests::layer;
     use super::super::tests::tree as listed;
+    use super::super::tree::Tree;
     use super::super::unpack::unpack_within;
     use super::*;
     use crate::image::Compression;
 
-    fn written(entries: &[Entry<'_>]) -> Result<Vec<u8>, LayerError> {
+    fn written(tree: &mut Tree, into: &str) -> Result<Vec<u8>, LayerError> {
+        let mut changes = Changes::new();
+        let mut image = Tree::default();
+        for (path, entry) in tree.all("")? {
+            image.add(&join(into, &path), entry, &mut changes)?;
+        }
+        let mut program = Entry::from(Node::Program((*b"program").into()));
+        (program.mode, program.owner) = (Some(0o500), (1000, 2_000_000));
+        image.add("/bin/program", program, &mut changes)?;
         let mut out = Vec::new();
-        let told = write_layer(entries.iter().copied(), |path, _| path != "skip", 5, &mut out)?;
+        let told = write_layer(&changes, 5, &mut out)?;
         assert_eq!(told.bytes, out.len() as u64);
         Ok(out)
     }
@@ -444,21 +292,13 @@ mod tests {
             let root = Directory::open(dir.path()).expect("a directory");
             root.create_link("link", "a/f".as_ref()).expect("a link");
             root.create_link("far", long.as_ref()).expect("a link");
-            (dir, root)
+            (dir, Tree::of_image(root))
         };
         let deep = format!("{long}/{long}/ü");
-        let (_one, below) = make(&["a/f", "b.c", "b/c", &deep, "skip"]);
-        let (_other, again) = make(&["skip", &deep, "b/c", "b.c", "a/f"]);
-        let entries = |below| {
-            [
-                Entry::Host { below, path: "", guest: "/" },
-                Entry::Host { below, path: "link", guest: "/usr/bin/link" },
-                Entry::Host { below, path: "a", guest: "opt" },
-                Entry::Directory { guest: "/tmp" },
-            ]
-        };
-        let bytes = written(&entries(&below)).expect("written");
-        assert_eq!(bytes, written(&entries(&again)).expect("written"));
+        let (_one, mut tree) = make(&["a/f", "b.c", "b/c", &deep]);
+        let (_other, mut again) = make(&[&deep, "b/c", "b.c", "a/f"]);
+        let bytes = written(&mut tree, "").expect("written");
+        assert_eq!(bytes, written(&mut again, "").expect("written"));
 
         let out = tempfile::tempdir().expect("a directory");
         let (described, blob) = layer(&bytes, Compression::Zstd);
@@ -474,41 +314,43 @@ mod tests {
             (deep.as_str(), deep.as_str()),
             ("link", "-> a/f"),
             ("far", far.as_str()),
-            ("usr/bin/link", "-> a/f"),
-            ("opt/f", "a/f"),
-            ("tmp", "/"),
+            ("bin", "/"),
+            ("bin/program", "program"),
         ] {
             assert_eq!(tree.get(path).map(String::as_str), Some(what), "{path}");
         }
-        assert!(!tree.contains_key("skip"));
         let found = Directory::open(out.path()).and_then(|root| root.status("b.c"));
         assert_eq!(found.expect("known").expect("it is").modified.seconds, 5);
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let headers = archive.entries().expect("entries").map(|entry| {
+            let header = entry.expect("an entry").header().clone();
+            let path = header.path().expect("a path").display().to_string();
+            let told = |number: io::Result<u64>| number.expect("a number");
+            let owner = (told(header.uid()), told(header.gid()));
+            (path, (header.mode().expect("a mode"), owner))
+        });
+        let headers: std::collections::BTreeMap<_, _> = headers.collect();
+        assert_eq!(headers.get("bin/program"), Some(&(0o500, (1000, 2_000_000))));
+        assert_eq!(headers.get("b.c"), Some(&(0o644, (0, 0))));
     }
 
     #[test]
-    fn what_cannot_be_in_an_image_is_refused_by_name() {
+    fn what_changes_or_goes_while_it_is_read_is_told() {
         let dir = tempfile::tempdir().expect("a directory");
-        let below = &Directory::open(dir.path()).expect("a directory");
-        fs::write(dir.path().join("f"), "f").expect("a file");
-        fs::create_dir(dir.path().join("d")).expect("a directory");
-        fs::write(dir.path().join("d/.wh.f"), "f").expect("a file");
-        below.create_link("out", dir.path().as_os_str()).expect("a link");
-        let host = |path, guest| Entry::Host { below, path, guest };
-        for (entries, expected) in [
-            (&[host("f", "../f")][..], "leads upwards"),
-            (&[host("../f", "f")], "leads upwards"),
-            (&[host("d", "d")], "would remove something"),
-            (&[host("f", "/.wh.x")], "would remove something"),
-            (&[host("no", "no")], "there is no `no`"),
-            (&[host("f/x", "x")], "not a directory"),
-            (&[host("f", "/")], "only a directory"),
-            (&[host("f", "x"), Entry::Directory { guest: "x" }], "something else as well"),
-            (&[host("f", "x"), host("f", "x/y")], "something else as well"),
-            // The link leads to the same path below the directory itself, where nothing is.
-            (&[host("out/f", "x")], "there is no `out/f`"),
-        ] {
-            let error = written(entries).expect_err(expected).to_string();
-            assert!(error.contains(expected), "{error}");
+        for name in ["f", "g"] {
+            fs::write(dir.path().join(name), "f").expect("a file");
         }
+        let mut tree = Tree::of_image(Directory::open(dir.path()).expect("a directory"));
+        let all = tree.all("").expect("read");
+        fs::remove_file(dir.path().join("f")).expect("removed");
+        fs::create_dir(dir.path().join("f")).expect("a directory");
+        let told = |name: &str| {
+            let found = all.iter().filter(|(path, _)| path == name).cloned();
+            let error = write_layer(&found.collect(), 0, io::sink()).expect_err("no file");
+            error.to_string()
+        };
+        assert_eq!(told("f"), "`f` changed while it was read");
+        fs::remove_file(dir.path().join("g")).expect("removed");
+        assert_eq!(told("g"), "cannot read `g`");
     }
 }

@@ -2,23 +2,27 @@
 
 use std::fs;
 use std::io;
-use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::content::Lease;
 use crate::content::Store;
 use crate::content::StoreError;
-use crate::digest::Digest;
 use crate::error::ErrorKind;
 use crate::image::Descriptor;
 use crate::image::media;
 use crate::platform::tree::Directory;
+use crate::rootfs::Changes;
 use crate::rootfs::Entry;
+use crate::rootfs::HostFile;
 use crate::rootfs::LayerError;
+use crate::rootfs::Node;
+use crate::rootfs::Tree;
 use crate::rootfs::compress;
 use crate::rootfs::write_layer;
 
+use super::forms::Layered;
 use super::images::Failure;
 use super::images::kind_of;
 
@@ -45,21 +49,16 @@ pub(super) fn verify_guest(guest: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Something of this host, held open, with its place in the image.
-struct Opened {
-    host: PathBuf,
-    below: Directory,
-    /// Its name in `below`; nothing where it is that directory itself.
-    name: String,
-    guest: String,
-}
+impl Copied {
+    /// Puts it into a tree.
+    pub(super) fn put(&self, tree: &mut Tree, changes: &mut Changes) -> Result<(), Failure> {
+        let found = self.found()?;
+        put(tree, [found], &self.guest, Attributes::default(), changes).map_err(of_layer)
+    }
 
-/// Opens what is to be copied.
-fn opened(copies: &[Copied]) -> Result<Vec<Opened>, Failure> {
-    let mut opened: Vec<Opened> = Vec::new();
-    for Copied { host, guest } in copies {
+    fn found(&self) -> Result<Found, Failure> {
+        let shown = self.host.display();
         let failed = |source: io::Error| -> Failure {
-            let shown = host.display();
             match source.kind() {
                 io::ErrorKind::NotFound => {
                     (ErrorKind::NotFound, format!("there is no `{shown}` to copy").into())
@@ -67,54 +66,89 @@ fn opened(copies: &[Copied]) -> Result<Vec<Opened>, Failure> {
                 _ => (ErrorKind::Unavailable, format!("cannot copy `{shown}`: {source}").into()),
             }
         };
-        let found = fs::canonicalize(host).map_err(failed)?;
+        let found = fs::canonicalize(&self.host).map_err(failed)?;
         if found.is_dir() {
-            let below = Directory::open(&found).map_err(failed)?;
-            opened.push(Opened { host: found, below, name: String::new(), guest: guest.clone() });
-            continue;
+            let mut tree = Tree::of_image(Directory::open(&found).map_err(failed)?);
+            return Ok(Found::Directory(tree.all("").map_err(of_layer)?));
         }
-        let not_utf8 = || invalid(format!("the name of `{}` is not UTF-8", host.display()));
+        let not_utf8 = || invalid(format!("the name of `{shown}` is not UTF-8"));
         let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let (Some(above), Some(found_name)) = (found.parent(), name(&found)) else {
             return Err(not_utf8());
         };
-        let below = Directory::open(above).map_err(failed)?;
-        let guest = if guest.ends_with('/') || is_directory(&opened, guest) {
-            format!("{guest}/{}", name(host).ok_or_else(not_utf8)?)
+        let below = Rc::new(Directory::open(above).map_err(failed)?);
+        let file = HostFile { below, above: "".into(), name: found_name.into() };
+        let name = name(&self.host).ok_or_else(not_utf8)?;
+        let node = if found.is_file() {
+            Node::File(file)
         } else {
-            guest.clone()
+            Node::Strange("it is neither a file, nor a directory, nor a link")
         };
-        opened.push(Opened { host: found, below, name: found_name, guest });
+        Ok(Found::One { name, entry: node.into() })
     }
-    Ok(opened)
 }
 
-/// Whether an earlier copy makes this path a directory.
-fn is_directory(earlier: &[Opened], guest: &str) -> bool {
-    let guest = Path::new(guest);
-    earlier.iter().any(|copy| match guest.strip_prefix(&copy.guest) {
-        Ok(rest) => copy.name.is_empty() && copy.host.join(rest).is_dir(),
-        // What something is in is a directory.
-        Err(_) => Path::new(&copy.guest).starts_with(guest),
-    })
+/// Something that is to be copied.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// A file, under the name by which it was found.
+    One { name: String, entry: Entry },
+    /// What is in a directory, by its path from there.
+    Directory(Vec<(String, Entry)>),
 }
 
-/// The directories above a path of the image, and that path itself where it is a directory.
-fn directories(guest: &str, is_directory: bool) -> Vec<String> {
-    let names = Path::new(guest).components().filter_map(|part| match part {
-        Component::Normal(name) => name.to_str(),
-        _ => None,
-    });
-    let mut paths = Vec::new();
-    let mut path = String::new();
-    for name in names {
-        path = format!("{path}/{name}");
-        paths.push(path.clone());
+/// What is said of all that is copied.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attributes {
+    pub(super) mode: Option<u32>,
+    pub(super) owner: (u32, u32),
+}
+
+/// Puts what was found where docker's `COPY` puts it: what is in a directory into the target, and a
+/// file into it where it is a directory or ends in `/`, and else in its place.
+pub(super) fn put(
+    tree: &mut Tree,
+    found: impl IntoIterator<Item = Found>,
+    target: &str,
+    attributes: Attributes,
+    changes: &mut Changes,
+) -> Result<(), LayerError> {
+    let given = |entry: Entry| {
+        let mode = attributes.mode.or(entry.mode);
+        Entry { mode, owner: attributes.owner, ..entry }
+    };
+    let place = tree.follow(target)?;
+    let is_directory =
+        target.ends_with('/') || target.ends_with("/.") || tree.is_directory(&place)?;
+    let inner =
+        |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") };
+    for found in found {
+        match found {
+            Found::One { name, entry } => {
+                let at = if is_directory { inner(&name) } else { place.clone() };
+                tree.add(&at, given(entry), changes)?;
+            }
+            Found::Directory(entries) => {
+                if !tree.is_directory(&place)? {
+                    tree.add(&place, given(Node::Directory.into()), changes)?;
+                }
+                for (path, entry) in entries {
+                    tree.add(&inner(&path), given(entry), changes)?;
+                }
+            }
+        }
     }
-    if !is_directory {
-        paths.pop();
-    }
-    paths
+    Ok(())
+}
+
+/// Makes a directory, where a path leads.
+pub(super) fn make_directory(
+    tree: &mut Tree,
+    path: &str,
+    changes: &mut Changes,
+) -> Result<(), LayerError> {
+    let place = tree.follow(path)?;
+    tree.add(&place, Node::Directory.into(), changes)
 }
 
 pub(super) fn of_store(error: StoreError) -> Failure {
@@ -125,47 +159,34 @@ pub(super) fn unwritten(store: &Store, source: io::Error) -> Failure {
     of_store(StoreError::File { what: "write", path: store.path().to_owned(), source })
 }
 
-/// The layer with the program and all that was copied, and the digest of what is in it.
-pub(super) fn add_layer(
-    (store, lease): (&Store, &Lease<'_>),
-    (program, bytes): (&str, &[u8]),
-    copies: &[Copied],
-    working_directory: Option<&str>,
-    modified: u64,
-) -> Result<(Descriptor, Digest), Failure> {
-    let copies = opened(copies)?;
-    let above = copies.iter().flat_map(|copy| directories(&copy.guest, copy.name.is_empty()));
-    let working = working_directory.into_iter().flat_map(|guest| directories(guest, true));
-    let above: Vec<String> = above.chain(working).collect();
-    let entries = above.iter().map(|guest| Entry::Directory { guest });
-    let entries = entries.chain(copies.iter().map(|copy| Entry::Host {
-        below: &copy.below,
-        path: &copy.name,
-        guest: &copy.guest,
-    }));
-    let entries = entries.chain([Entry::Program { guest: program, bytes }]);
-
-    let draft = store.draft().map_err(of_store)?;
-    let written = compress(draft, |out| {
-        write_layer(entries, |_, _| true, modified, out)?;
-        Ok(())
-    });
-    let (draft, diff_id) = written.map_err(|error| match error {
-        LayerError::Write { source } => unwritten(store, source),
-        error => (layer_kind(&error), error.into()),
-    })?;
-    let (digest, size) = draft.finish(lease).map_err(of_store)?;
-    Ok((Descriptor::new(media::LAYER_GZIP, digest, size), diff_id))
-}
-
-fn layer_kind(error: &LayerError) -> ErrorKind {
-    match error {
-        LayerError::Missing { .. } => ErrorKind::NotFound,
+pub(super) fn of_layer(error: LayerError) -> Failure {
+    let kind = match &error {
         LayerError::Refused { .. } | LayerError::Both { .. } | LayerError::TooMany => {
             ErrorKind::InvalidInput
         }
         LayerError::Read { .. } | LayerError::Changed { .. } | LayerError::Write { .. } => {
             ErrorKind::Unavailable
         }
-    }
+    };
+    (kind, error.into())
+}
+
+/// Writes a layer.
+pub(super) fn add_layer(
+    store: &Store,
+    lease: &Lease<'_>,
+    changes: &Changes,
+    modified: u64,
+) -> Result<Layered, Failure> {
+    let draft = store.draft().map_err(of_store)?;
+    let written = compress(draft, |out| {
+        write_layer(changes, modified, out)?;
+        Ok(())
+    });
+    let (draft, diff_id) = written.map_err(|error| match error {
+        LayerError::Write { source } => unwritten(store, source),
+        error => of_layer(error),
+    })?;
+    let (digest, size) = draft.finish(lease).map_err(of_store)?;
+    Ok((Descriptor::new(media::LAYER_GZIP, digest, size), diff_id))
 }

@@ -1,10 +1,7 @@
-//! From a wasm file, and what it needs, to an image: the same image from the same files, on every
-//! host.
+//! From a wasm file and what it needs, or from a Dockerfile, to an image: the same image from the
+//! same files, on every host.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::io::Read as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,49 +9,37 @@ use std::time::SystemTime;
 
 use crate::content::Lease;
 use crate::content::Store;
-use crate::digest::Digest;
-use crate::engine::WASM_SIZE_MAX;
 use crate::engine::describe;
 use crate::error::Error;
 use crate::error::ErrorKind;
-use crate::image::ComponentConfig;
 use crate::image::Descriptor;
 use crate::image::Execution;
-use crate::image::History;
 use crate::image::Image;
 use crate::image::ImageConfig;
-use crate::image::Index;
-use crate::image::Manifest;
-use crate::image::Platform;
 use crate::image::Reference;
-use crate::image::Rootfs;
-use crate::image::WasmConfig;
-use crate::image::media;
-use crate::platform::files;
-use crate::units::Bytes;
+use crate::rootfs::Changes;
+use crate::rootfs::Node;
+use crate::rootfs::Tree;
 
 use super::assets::Copied;
 use super::assets::add_layer;
 use super::assets::invalid;
+use super::assets::make_directory;
+use super::assets::of_layer;
 use super::assets::of_store;
-use super::assets::unwritten;
 use super::assets::verify_guest;
+use super::forms::add_artifact;
+use super::forms::add_image;
+use super::forms::read_wasm;
 use super::images::Failure;
 use super::images::failed;
 use super::images::image_of;
+use super::recipe::Recipe;
 use super::runtime::Runtime;
+use super::stages::history;
 
 /// The latest time that a plain header of an archive has room for, in seconds since 1970.
 const CREATED_MAX: u64 = (8 << 30) - 1;
-
-/// For what an image of files says it is made. The files are the same for each; what runs them is
-/// decided by content. Who knows no wasm finds an entry for its own processor, and so unpacks the
-/// files, which it does not for a system that it does not know.
-const PLATFORMS: [(&str, &str); 3] = [("wasi", "wasm"), ("linux", "amd64"), ("linux", "arm64")];
-
-/// What podman hands on to its runtime, and crun and youki take for a reason to run wasm: else they
-/// would need to be told for each container. Others leave it alone.
-const VARIANT: (&str, &str) = ("module.wasm.image/variant", "compat");
 
 /// In which form an image is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,6 +51,16 @@ pub enum ImageFormat {
     Image,
     /// The artifact of the CNCF's `wasm-oci-artifact`: the wasm file, and nothing else.
     Artifact,
+    /// Both under one name: an index of the image for its three platforms, and of the artifact. Who
+    /// looks for an image finds the image.
+    Both,
+}
+
+/// What an image is made from.
+#[derive(Clone, Debug)]
+enum Origin {
+    Wasm(PathBuf),
+    Dockerfile(Recipe),
 }
 
 /// What an image is to be made of.
@@ -74,7 +69,7 @@ pub enum ImageFormat {
 /// in it is as old as [`created`](Self::created) says, and belongs to nobody.
 #[derive(Clone, Debug)]
 pub struct Build {
-    wasm: PathBuf,
+    origin: Origin,
     format: ImageFormat,
     copies: Vec<Copied>,
     entrypoint: Vec<String>,
@@ -92,8 +87,20 @@ impl Build {
     ///
     /// It is at the image's root under the file's own name, with `.wasm` for `.wat`.
     pub fn new(wasm: impl Into<PathBuf>) -> Self {
+        Self::of(Origin::Wasm(wasm.into()))
+    }
+
+    /// An image as a Dockerfile says, which copies files of a directory, the *context*.
+    ///
+    /// It is `Dockerfile` or else `Containerfile` in the context. What `.dockerignore` says is left
+    /// out. There is no guest OS, so `RUN` is refused; stages that are not needed are not looked at.
+    pub fn dockerfile(context: impl Into<PathBuf>) -> Self {
+        Self::of(Origin::Dockerfile(Recipe::new(context.into())))
+    }
+
+    fn of(origin: Origin) -> Self {
         Self {
-            wasm: wasm.into(),
+            origin,
             format: ImageFormat::default(),
             copies: Vec::new(),
             entrypoint: Vec::new(),
@@ -104,6 +111,54 @@ impl Build {
             author: None,
             created: None,
         }
+    }
+
+    /// Where the Dockerfile is, if it is elsewhere or called otherwise.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        if let Origin::Dockerfile(recipe) = &mut self.origin {
+            recipe.file = Some(path.into());
+        }
+        self
+    }
+
+    /// The stage of the Dockerfile that becomes the image: its name or number. Without it, the last.
+    #[must_use]
+    pub fn target(mut self, stage: impl Into<String>) -> Self {
+        if let Origin::Dockerfile(recipe) = &mut self.origin {
+            recipe.target = Some(stage.into());
+        }
+        self
+    }
+
+    /// What an `ARG` of the Dockerfile stands for. One that it does not have is refused.
+    #[must_use]
+    pub fn argument(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        if let Origin::Dockerfile(recipe) = &mut self.origin {
+            recipe.arguments.insert(name.into(), value.into());
+        }
+        self
+    }
+
+    /// The images that the Dockerfile needs, so that they can be pulled: those of the stages that
+    /// are needed. A wasm file needs none.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the Dockerfile cannot be read, or is none.
+    pub fn bases(&self) -> Result<Vec<Reference>, Error> {
+        match &self.origin {
+            Origin::Wasm(_) => Ok(Vec::new()),
+            Origin::Dockerfile(recipe) => recipe.bases().map_err(|failure| self.failed(failure)),
+        }
+    }
+
+    fn failed(&self, (kind, source): Failure) -> Error {
+        let path = match &self.origin {
+            Origin::Wasm(wasm) => wasm.clone(),
+            Origin::Dockerfile(recipe) => recipe.path(),
+        };
+        failed("build", path.display(), kind, source)
     }
 
     /// In which form it is written.
@@ -186,16 +241,26 @@ impl Build {
         if let Some(created) = self.created.filter(|created| CREATED_MAX < *created) {
             return Err(invalid(format!("it cannot be made {created} seconds after 1970")));
         }
-        if self.format == ImageFormat::Artifact {
+        let is_artifact = self.format == ImageFormat::Artifact;
+        let is_told = matches!(self.origin, Origin::Dockerfile(_));
+        if is_artifact && is_told {
+            return Err(invalid(
+                "an artifact is a wasm file alone: build it from that, or both by one name",
+            ));
+        }
+        if is_artifact || is_told {
             let given = [
                 ("files", !self.copies.is_empty()),
                 ("an entrypoint", !self.entrypoint.is_empty()),
                 ("arguments", !self.command.is_empty()),
                 ("variables", !self.env.is_empty()),
-                ("labels", !self.labels.is_empty()),
+                ("labels", !self.labels.is_empty() && is_artifact),
                 ("a working directory", self.working_directory.is_some()),
             ];
             return match given.iter().find(|(_, given)| *given) {
+                Some((what, _)) if is_told => Err(invalid(format!(
+                    "with a Dockerfile, it alone says what is in the image: write {what} there"
+                ))),
                 Some((what, _)) => Err(invalid(format!(
                     "an artifact is the wasm file alone, and has no room for {what}: build an image"
                 ))),
@@ -223,23 +288,13 @@ impl Build {
         copied.chain(self.working_directory.as_deref()).try_for_each(verify_guest)
     }
 
-    /// The name of the program at the image's root.
-    fn program_name(&self) -> Result<String, Failure> {
-        let path = match self.wasm.extension() {
-            Some(ending) if ending == "wat" => self.wasm.with_extension("wasm"),
-            _ => self.wasm.clone(),
-        };
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.map(str::to_owned).ok_or_else(|| invalid("its name is not UTF-8"))
-    }
-
     fn created_text(&self) -> String {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(self.created.unwrap_or_default());
         humantime::format_rfc3339_seconds(time).to_string()
     }
 
     /// What the image says of itself, for no platform yet.
-    fn config(&self, program: &str, diff_id: Digest) -> ImageConfig {
+    fn config(&self, program: &str, layers: usize) -> ImageConfig {
         let entrypoint = if self.entrypoint.is_empty() {
             vec![format!("/{program}")]
         } else {
@@ -257,29 +312,10 @@ impl Build {
                 labels: self.labels.clone(),
                 ..Execution::default()
             },
-            rootfs: Some(Rootfs { kind: "layers".to_owned(), diff_ids: vec![diff_id] }),
-            history: vec![History {
-                created: Some(created),
-                created_by: Some("aril build".to_owned()),
-                comment: None,
-                empty_layer: false,
-            }],
+            history: vec![history(&created, "aril build"); layers],
             ..ImageConfig::default()
         }
     }
-}
-
-/// Adds a document.
-fn add<T: serde::Serialize>(
-    store: &Store,
-    lease: &Lease<'_>,
-    media_type: &str,
-    document: &T,
-) -> Result<Descriptor, Failure> {
-    let bytes = serde_json::to_vec(document)
-        .map_err(|error| -> Failure { (ErrorKind::Internal, error.into()) })?;
-    store.add(lease, &bytes).map_err(of_store)?;
-    Ok(Descriptor::of(media_type, &bytes))
 }
 
 impl Runtime {
@@ -292,8 +328,7 @@ impl Runtime {
     /// there or cannot be in an image, and where the store cannot be written. What had the name
     /// keeps it then.
     pub fn build(&self, build: &Build, name: &Reference) -> Result<Image, Error> {
-        let at = |(kind, source): Failure| failed("build", build.wasm.display(), kind, source);
-        self.build_as_told(build, name).map_err(at)
+        self.build_as_told(build, name).map_err(|failure| build.failed(failure))
     }
 
     pub(super) fn build_as_told(&self, build: &Build, name: &Reference) -> Result<Image, Failure> {
@@ -301,12 +336,35 @@ impl Runtime {
         if name.digest().is_some() {
             return Err(invalid(format!("`{name}` has a digest, which comes of what is built")));
         }
-        let bytes = read_wasm(&build.wasm)?;
         let store = self.store().map_err(|error| (error.kind(), error.into()))?;
         let lease = store.lease().map_err(of_store)?;
-        let entry = match build.format {
-            ImageFormat::Image => add_image(store, &lease, build, &bytes)?,
-            ImageFormat::Artifact => add_artifact(store, &lease, build, &bytes)?,
+        let created = build.created.map(|_| build.created_text());
+        let told = (created, build.author.clone());
+        let artifact = |bytes: &[u8]| add_artifact(store, &lease, bytes, told);
+        let entry = match (&build.origin, build.format) {
+            (Origin::Wasm(path), ImageFormat::Artifact) => {
+                let mut entry = artifact(&read_wasm(path)?)?;
+                // There is nothing that it has to be told from.
+                (entry.platform, entry.artifact_type) = (None, None);
+                entry
+            }
+            (Origin::Wasm(path), format) => {
+                let bytes = read_wasm(path)?;
+                let is_both = format == ImageFormat::Both;
+                let artifact = is_both.then(|| artifact(&bytes)).transpose()?;
+                add_files(store, &lease, build, (path, bytes), artifact)?
+            }
+            (Origin::Dockerfile(recipe), format) => {
+                let mut made = self.make(recipe)?;
+                let is_both = format == ImageFormat::Both;
+                let artifact = is_both
+                    .then(|| made.program().and_then(|bytes| artifact(&bytes)))
+                    .transpose()?;
+                made.tell(&build.created_text(), build.author.as_deref(), &build.labels);
+                let modified = build.created.unwrap_or_default();
+                let layers = made.layers(|changes| add_layer(store, &lease, changes, modified))?;
+                add_image(store, &lease, &layers, made.config, artifact)?
+            }
         };
         let image = image_of(store, Some(name.clone()), entry.clone())?;
         store.name(Some(&name.to_string()), &entry).map_err(of_store)?;
@@ -314,93 +372,41 @@ impl Runtime {
     }
 }
 
-fn add_image(
+/// Makes an image of a wasm file. What was copied is a layer of its own, so that a new program does
+/// not make it new.
+fn add_files(
     store: &Store,
     lease: &Lease<'_>,
     build: &Build,
-    bytes: &[u8],
+    (path, bytes): (&Path, Vec<u8>),
+    artifact: Option<Descriptor>,
 ) -> Result<Descriptor, Failure> {
-    describe(bytes).map_err(|reason| (ErrorKind::NotRunnable, reason.into()))?;
-    let program = build.program_name()?;
-    let (layer, diff_id) = add_layer(
-        (store, lease),
-        (&program, bytes),
-        &build.copies,
-        build.working_directory.as_deref(),
-        build.created.unwrap_or_default(),
-    )?;
-    let mut config = build.config(&program, diff_id);
-    let mut manifests = Vec::new();
-    for (os, architecture) in PLATFORMS {
-        os.clone_into(&mut config.os);
-        architecture.clone_into(&mut config.architecture);
-        let told = add(store, lease, media::CONFIG, &config)?;
-        let mut manifest = Manifest::new(told, vec![layer.clone()]);
-        manifest.annotations.insert(VARIANT.0.to_owned(), VARIANT.1.to_owned());
-        let mut entry = add(store, lease, media::MANIFEST, &manifest)?;
-        entry.platform = Some(Platform::new(os, architecture));
-        manifests.push(entry);
+    describe(&bytes).map_err(|reason| (ErrorKind::NotRunnable, reason.into()))?;
+    let program = program_name(path)?;
+    let mut tree = Tree::default();
+    let mut files = Changes::new();
+    build.copies.iter().try_for_each(|copied| copied.put(&mut tree, &mut files))?;
+    if let Some(directory) = &build.working_directory {
+        make_directory(&mut tree, directory, &mut files).map_err(of_layer)?;
     }
-    add(store, lease, media::INDEX, &Index::new(manifests))
+    let mut own = Changes::new();
+    tree.add(&program, Node::Program(bytes.into()).into(), &mut own).map_err(of_layer)?;
+    let modified = build.created.unwrap_or_default();
+    let changes = [files, own].into_iter().filter(|changes| !changes.is_empty());
+    let layers = changes.map(|changes| add_layer(store, lease, &changes, modified));
+    let layers = layers.collect::<Result<Vec<_>, _>>()?;
+    let config = build.config(&program, layers.len());
+    add_image(store, lease, &layers, config, artifact)
 }
 
-fn add_artifact(
-    store: &Store,
-    lease: &Lease<'_>,
-    build: &Build,
-    bytes: &[u8],
-) -> Result<Descriptor, Failure> {
-    let described = describe(bytes).map_err(|reason| (ErrorKind::NotRunnable, reason.into()))?;
-    let mut draft = store.draft().map_err(of_store)?;
-    draft.write_all(bytes).map_err(|source| unwritten(store, source))?;
-    let (digest, size) = draft.finish(lease).map_err(of_store)?;
-    let program = Descriptor::new(media::WASM, digest, size);
-    let component = described.component.map(|world| ComponentConfig {
-        target: world.target(),
-        exports: world.exports,
-        imports: world.imports,
-    });
-    let config = WasmConfig {
-        created: build.created.map(|_| build.created_text()),
-        author: build.author.clone(),
-        architecture: "wasm".to_owned(),
-        os: if component.is_some() { "wasip2" } else { "wasip1" }.to_owned(),
-        layer_digests: vec![digest],
-        component,
+/// The name of a program at the image's root.
+fn program_name(path: &Path) -> Result<String, Failure> {
+    let path = match path.extension() {
+        Some(ending) if ending == "wat" => path.with_extension("wasm"),
+        _ => path.to_owned(),
     };
-    let config = add(store, lease, media::WASM_CONFIG, &config)?;
-    add(store, lease, media::MANIFEST, &Manifest::new(config, vec![program]))
-}
-
-/// The bytes of a wasm file. Text is made into what it stands for.
-fn read_wasm(path: &Path) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error: io::Error| -> Failure {
-        let kind = match error.kind() {
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::NotRunnable,
-        };
-        (kind, error.into())
-    };
-    let not_wasm = |reason: String| -> Failure { (ErrorKind::NotRunnable, reason.into()) };
-    let file = files::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(not_wasm("it is not a regular file".to_owned()));
-    }
-    if WASM_SIZE_MAX < metadata.len() {
-        return Err(not_wasm(format!("it is larger than {}", Bytes::new(WASM_SIZE_MAX))));
-    }
-    let mut bytes = Vec::new();
-    file.take(WASM_SIZE_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.is_empty() {
-        return Err(not_wasm("it is empty".to_owned()));
-    }
-    if bytes.starts_with(b"\0asm") {
-        return Ok(bytes);
-    }
-    wat::parse_bytes(&bytes)
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|error| not_wasm(format!("it is neither wasm nor its text: {error}")))
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned).ok_or_else(|| invalid("its name is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -583,7 +589,7 @@ mod tests {
             (build().copy(&file, "/a/../x"), "`/a/../x` leads upwards"),
             (build().copy(&file, ""), "`` is not an absolute path"),
             (build().copy(place.path("bad"), "/"), "`.wh.x` cannot be in an image"),
-            (build().copy(&file, "/x").copy(&file, "/x/y"), "something else as well"),
+            (build().copy(&file, "/x").copy(&file, "/x/y"), "`x` on its way is not a directory"),
             (build().copy(place.path("assets"), "/app.wasm"), "something else as well"),
             (build().working_directory("srv"), "`srv` is not an absolute path"),
             (build().env("", "x"), "cannot be a variable's"),

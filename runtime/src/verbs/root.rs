@@ -180,7 +180,7 @@ impl Runtime {
     }
 
     /// The layers of an image, unpacked.
-    fn unpacked(&self, image: &Image, layers: &[Layer]) -> Result<Root, Error> {
+    pub(super) fn unpacked(&self, image: &Image, layers: &[Layer]) -> Result<Root, Error> {
         let store = self.store()?;
         let roots = Roots::open(&self.data()?.join("roots"))
             .map_err(|error| failed("unpack the image", image, ErrorKind::Unavailable, error))?;
