@@ -128,6 +128,10 @@ impl Build {
             }
         }
         report::line(format_args!("{}", image.digest()))?;
+        // The first run need not wait; and an image that is only copied from runs nowhere.
+        if let Err(error) = transfer::compiled(&runtime, &image) {
+            report::say(format_args!("warning: `{name}` cannot be run: {error:#}"));
+        }
         Ok(ExitCode::SUCCESS)
     }
 
