@@ -200,7 +200,10 @@ impl Tools {
 
     /// A script of the shell's, which is about to be run.
     pub(crate) fn command(&self, script: &str) -> Command {
-        let script = format!("mount -t tmpfs none /dev/shm\n{script}");
+        // What they keep of themselves elsewhere is gone with them.
+        let script = format!(
+            "for place in /dev/shm /opt /run /var/lib; do mount -t tmpfs none $place; done\n{script}"
+        );
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "sh", "-ec", &script])
