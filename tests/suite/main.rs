@@ -32,6 +32,10 @@ mod image_files;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod registry;
 
+// What is pulled is held to a policy, and what is pushed can be signed.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod signatures;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;

@@ -17,14 +17,14 @@ use crate::support::wait_until;
 const HTPASSWD: &str = "ali:$2b$05$L.F8K3iPsVov57m50qba6eEzxyFCtwdav8kjj3CknySHXHq6uIEni\n";
 
 /// A registry that ends with its test.
-struct Registry {
+pub(crate) struct Registry {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Registry {
     /// Starts one in the test's folder; nothing where the machine has none.
-    fn start(bench: &Bench, with_logins: bool) -> Option<Self> {
+    pub(crate) fn start(bench: &Bench, with_logins: bool) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let folder = bench.path().join("registry");
@@ -61,11 +61,11 @@ impl Drop for Registry {
     }
 }
 
-fn aril(bench: &Bench, line: &str) -> Outcome {
+pub(crate) fn aril(bench: &Bench, line: &str) -> Outcome {
     bench.aril(line.split(' ')).env("ARIL_CONFIG_DIR", bench.path().join("config")).outcome()
 }
 
-fn bench_with(name: &str) -> Bench {
+pub(crate) fn bench_with(name: &str) -> Bench {
     let bench = Bench::new();
     bench.file(
         "hello.wat",
