@@ -64,6 +64,10 @@ mod writers;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod pull_matrix;
 
+// What is pulled is held to a policy, and what is pushed can be signed.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod signatures;
+
 // What is compiled is compiled once, and what is loaded is ours: by owners, modes and links.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod cache;

@@ -14,7 +14,7 @@ use crate::support::Bench;
 use crate::support::Outcome;
 use crate::support::Run;
 
-fn plain(bench: &Bench) -> Option<Registry> {
+pub(crate) fn plain(bench: &Bench) -> Option<Registry> {
     Registry::start(bench, &Manner::default())
 }
 
@@ -22,7 +22,7 @@ fn run(bench: &Bench, line: &str) -> Run {
     bench.aril(line.split(' ')).env("ARIL_CONFIG_DIR", bench.path().join("config"))
 }
 
-fn aril(bench: &Bench, line: &str) -> Outcome {
+pub(crate) fn aril(bench: &Bench, line: &str) -> Outcome {
     run(bench, line).outcome()
 }
 
@@ -31,7 +31,7 @@ fn log_in(bench: &Bench, registry: &Registry, password: &str) -> Outcome {
     run(bench, &line).input(password).outcome()
 }
 
-fn bench_with(name: &str) -> Bench {
+pub(crate) fn bench_with(name: &str) -> Bench {
     let bench = Bench::new();
     bench.file(
         "hello.wat",

@@ -31,7 +31,6 @@ use crate::trust::Signed;
 use crate::trust::Verdict;
 
 use super::images::failed;
-use super::registries::at_registry;
 
 const DOING: &str = "pull the image";
 
@@ -109,7 +108,11 @@ pub(super) async fn verify(
     match search.broken {
         // What could not be asked for may be what is missing.
         Some(error) if !search.fault.as_ref().is_some_and(is_near) => {
-            Err(at_registry(DOING, reference, error))
+            let kind = match error.kind() {
+                RegistryErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Denied,
+            };
+            Err(failed(DOING, reference, kind, error))
         }
         _ => {
             let unsigned = Unsigned {
