@@ -66,6 +66,8 @@ fn an_image_is_pushed_removed_pulled_and_run_and_is_the_same() {
     // A second pull fetches nothing that is there.
     let again = aril(&own, &format!("pull {name}")).expect_code(0);
     assert!(again.stdout.contains(&name) && again.stdout.contains(pushed.trim()), "{again:#?}");
+    // It is whole, with what it has for those who know no wasm: it is sent on, and read by others.
+    aril(&own, &format!("push {name}")).expect_code(0);
     let gone = aril(&own, &format!("pull {}/team/other:1", registry.address)).expect_code(127);
     gone.expect_error("cannot pull the image").expect_error("MANIFEST_UNKNOWN");
 }

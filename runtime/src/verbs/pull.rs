@@ -35,6 +35,9 @@ use super::verify::Demand;
 /// How deep indexes may be nested.
 const DEPTH_MAX: usize = 4;
 
+/// How many of an image's other platforms are looked at.
+const OTHERS_MAX: usize = 8;
+
 /// How many blobs are fetched or sent at the same time: as many as docker does.
 pub(super) const AT_ONCE: usize = 3;
 
@@ -112,19 +115,23 @@ impl Fetch<'_> {
         let (named, bytes) = self.document(self.reference).await?;
         let (mut digest, mut bytes) = (named.digest, bytes);
         let mut chain = vec![digest];
+        let mut others = Vec::new();
         for _ in 0..=DEPTH_MAX {
             let document = Document::parse(&bytes).map_err(|error| self.not_runnable(error))?;
             match document {
                 Document::Manifest(manifest) => {
                     verify::verify(&self.client, self.reference, &self.demand, &chain).await?;
                     self.blobs(&manifest).await?;
+                    self.others(&others, &manifest).await?;
                     return Ok(named);
                 }
                 Document::Index(index) => {
                     let count = index.manifests.len();
-                    let best = best_of(index.manifests.into_iter());
+                    let best = best_of(index.manifests.iter().cloned());
                     let none = || self.not_runnable(NotAnImage::Platform { count });
-                    digest = match best.ok_or_else(none)?.digest {
+                    let best = best.ok_or_else(none)?;
+                    others = if is_for_wasm(&best) { index.manifests } else { Vec::new() };
+                    digest = match best.digest {
                         inner if inner == digest => {
                             return Err(self.not_runnable("it leads to itself"));
                         }
@@ -136,6 +143,30 @@ impl Fetch<'_> {
             }
         }
         Err(self.not_runnable("its indexes are nested too deep"))
+    }
+
+    /// Keeps what the index has for other platforms, as far as it is made of the same layers, as in
+    /// the images that are built here: so the image is whole for others who read the store, and can
+    /// be sent on. What of it cannot be had is not needed here.
+    async fn others(&self, others: &[Descriptor], chosen: &Manifest) -> Result<(), Error> {
+        let has = |layer: &Descriptor| chosen.layers.iter().any(|own| own.digest == layer.digest);
+        let others = others
+            .iter()
+            .filter(|entry| entry.artifact_type.is_none() && !self.store.has(&entry.digest));
+        for entry in others.take(OTHERS_MAX) {
+            let found = self.client.manifest(&self.reference.with_digest(entry.digest)).await;
+            let Ok((_, bytes)) = found else { continue };
+            let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else { continue };
+            let config = &manifest.config;
+            if !manifest.layers.iter().all(has) || CONFIG_SIZE_MAX < config.size {
+                continue;
+            }
+            self.stored(self.lease.keep([config.digest]))?;
+            if self.blob(config).await.is_ok() {
+                self.stored(self.store.add(self.lease, &bytes))?;
+            }
+        }
+        Ok(())
     }
 
     /// Fetches a manifest or an index, and keeps it.
@@ -187,6 +218,11 @@ impl Fetch<'_> {
         let partial = arriving.partial;
         self.stored(apart(move || partial.finish()).await)
     }
+}
+
+/// Whether an entry of an index is for a platform that is wasm.
+fn is_for_wasm(entry: &Descriptor) -> bool {
+    entry.platform.as_ref().is_some_and(|platform| platform.architecture.starts_with("wasm"))
 }
 
 /// Does what waits for the disk on a thread that may.
