@@ -22,7 +22,7 @@ use crate::support::Run;
 /// A call that changes something, about to be made or made.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    /// From one on.
+    /// From one on; zero for a lock, which may be made to fail all the same.
     pub(crate) number: usize,
     pub(crate) call: &'static str,
     pub(crate) path: PathBuf,
@@ -49,7 +49,6 @@ pub(crate) struct Ended {
     pub(crate) signal: Option<i32>,
     /// How many calls changed something.
     pub(crate) changes: usize,
-    pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
@@ -164,6 +163,7 @@ fn target(number: i64, args: &[u64], memory: &File) -> Option<(&'static str, Tar
         libc::SYS_fchown => ("fchown", Descriptor(args[0])),
         libc::SYS_fsync => ("fsync", Descriptor(args[0])),
         libc::SYS_fdatasync => ("fdatasync", Descriptor(args[0])),
+        libc::SYS_flock => ("flock", Descriptor(args[0])),
         libc::SYS_syncfs => ("syncfs", Descriptor(args[0])),
         _ => return older(number, args),
     })
@@ -231,7 +231,7 @@ pub(crate) fn traced(
 ) -> Ended {
     // It waits to be traced, and only then becomes what it is to be.
     let mut command: Command = run.after("read go").command;
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     let options = libc::PTRACE_O_TRACESYSGOOD
@@ -259,8 +259,11 @@ pub(crate) fn traced(
             match syscall_info(tid) {
                 Ok((1, told)) => {
                     if let Some(mut change) = change(tid, &told, folder) {
-                        changes += 1;
-                        change.number = changes;
+                        // A lock is no change, and is told of as number zero.
+                        if change.call != "flock" {
+                            changes += 1;
+                            change.number = changes;
+                        }
                         match before(&change) {
                             Then::GoOn => {
                                 begun.insert(tid, change);
@@ -293,11 +296,9 @@ pub(crate) fn traced(
         let _killed_meanwhile =
             ptrace(libc::PTRACE_SYSCALL, tid, 0, usize::try_from(deliver).unwrap());
     };
-    let mut said = [String::new(), String::new()];
-    child.stdout.take().unwrap().read_to_string(&mut said[0]).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut said[1]).unwrap();
-    let [stdout, stderr] = said;
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
-    Ended { code, signal, changes, stdout, stderr }
+    Ended { code, signal, changes, stderr }
 }

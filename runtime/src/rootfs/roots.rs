@@ -66,8 +66,8 @@ pub(crate) struct RootsChecked {
 pub(crate) enum RootsError {
     #[error("cannot use the folder of unpacked images")]
     Folder(#[from] FolderError),
-    #[error("cannot unpack the image")]
-    Unpack(#[from] UnpackError),
+    #[error("cannot fill `{}`", path.display())]
+    Unpack { path: PathBuf, source: UnpackError },
     #[error("cannot {what} `{}`", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
 }
@@ -186,7 +186,8 @@ impl Roots {
         // Whoever began it ended in the middle, or the lock would be held.
         remove(&directory, &name).map_err(|source| failed("clear", source))?;
         directory.create_directory(&name, 0o755).map_err(|source| failed("create", source))?;
-        let made = fill(&part).map_err(RootsError::from).and_then(|()| {
+        let unpacked = |source| RootsError::Unpack { path: path.to_owned(), source };
+        let made = fill(&part).map_err(unpacked).and_then(|()| {
             // Once for all files: a root that is there is whole, also after a loss of power.
             let synced = directory.child(&name).and_then(|part| part.sync_file_system());
             let placed = synced.and_then(|()| directory.rename(&name, &directory, key.hex()));
@@ -220,14 +221,22 @@ impl Roots {
     ) -> Result<File, RootsError> {
         let path = self.lock_path(key);
         loop {
-            let lock = files::open_lock(&path).and_then(|file| take(&file).map(|()| file));
+            let opened = files::open_lock(&path).or_else(|error| match error.kind() {
+                // Where nothing can be written, nobody removes what is there: whatever can be held
+                // of it will do.
+                io::ErrorKind::ReadOnlyFilesystem => files::open_own(&path)
+                    .or_else(|_| files::open_directory(&self.roots.path_of(&key.hex())))
+                    .map_err(|_| error),
+                _ => Err(error),
+            });
+            let lock = opened.and_then(|file| take(&file).map(|()| file));
             let lock = lock.map_err(|source| RootsError::File {
                 what: "lock",
                 path: path.clone(),
                 source,
             })?;
             // Whoever removed the root removed its lock as well.
-            if files::is_at(&lock, &path) {
+            if files::is_at(&lock, &path) || files::is_at(&lock, &self.roots.path_of(&key.hex())) {
                 return Ok(lock);
             }
         }
@@ -288,7 +297,7 @@ mod tests {
         let roots = Roots::open(dir.path()).expect("a folder");
         let key = Digest::of(b"key");
         let failed = roots.get(&key, |path| fill(path).and_then(|()| Err(broken(path))));
-        assert!(matches!(failed, Err(RootsError::Unpack(_))));
+        assert!(matches!(failed, Err(RootsError::Unpack { .. })));
         assert_eq!(roots.roots.names(), ["locks"]);
         assert!(roots.find(&key).expect("no failure").is_none());
         roots.get(&key, fill).expect("it works the next time");

@@ -87,13 +87,14 @@ fn list() -> Vec<Entry> {
     toml::from_str::<List>(&text).unwrap().attack
 }
 
-/// The tests of this folder, and those of images, by their paths in the suite.
+/// The tests of this folder, and those of images and their store, by their paths in the suite.
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let suite = root().join("tests/suite");
     let own = fs::read_dir(suite.join("attacks")).unwrap();
     let own = own.map(|entry| ("attacks::", entry.unwrap().path()));
-    for (place, path) in own.chain([("", suite.join("images.rs"))]) {
+    let others = ["images.rs", "crash.rs"].map(|file| ("", suite.join(file)));
+    for (place, path) in own.chain(others) {
         let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
         let mut is_test = false;
