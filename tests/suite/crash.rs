@@ -48,7 +48,8 @@ struct Draw(u64);
 impl Draw {
     fn below(&mut self, end: usize) -> usize {
         // Source: Knuth's MMIX.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % end
     }
 }
@@ -227,7 +228,8 @@ impl Scene {
     #[track_caller]
     fn check(&self, data: &Path, what: &str) -> (bool, StoreReport) {
         let runtime = self.runtime(data);
-        let report = runtime.check_store(|_| {}).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let report =
+            runtime.check_store(|_| {}).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         assert!(report.is_clean(), "{what}: {report:#?}");
         let names = runtime.images().unwrap().into_iter().filter_map(|listed| listed.name);
         let names: BTreeSet<String> = names.map(|name| name.to_string()).collect();
@@ -249,7 +251,10 @@ impl Scene {
     #[track_caller]
     fn runs(&self, name: &str, says: &str, what: &str) {
         let outcome = self.aril(["run", "--pull", "never", name]);
-        assert!(outcome.code == Some(0) && outcome.stdout == says, "{what}: `{name}`: {outcome:#?}");
+        assert!(
+            outcome.code == Some(0) && outcome.stdout == says,
+            "{what}: `{name}`: {outcome:#?}"
+        );
     }
 
     /// The store as something left it: it is whole, all that was complete runs, a repeat of the verb
@@ -353,6 +358,53 @@ fn a_kill_in_the_middle_of_pruning_loses_nothing() {
 #[test]
 fn a_kill_in_the_middle_of_unpacking_loses_nothing() {
     survives_kills(&Scene::run());
+}
+
+// --- What rots.
+
+#[test]
+fn a_pull_repairs_what_rotted() {
+    let Some(scene) = Scene::pull() else { return };
+    scene.verb().outcome().expect_code(0);
+    let blobs = scene.data.join("content/blobs/sha256");
+    for entry in fs::read_dir(&blobs).unwrap() {
+        let path = entry.unwrap().path();
+        let whole = fs::read(&path).unwrap();
+        let needed = |report: StoreReport| {
+            let told = report.faults.into_iter().find_map(|fault| fault.advice).unwrap();
+            told.contains("`aril pull ")
+        };
+        let mut rotten = whole.clone();
+        rotten[whole.len() / 2] ^= 1;
+        fs::write(&path, rotten).unwrap();
+        let report = scene.runtime(&scene.data).check_store(|_| {}).unwrap();
+        assert_eq!(report.faults.len(), 1, "{report:#?}");
+        if needed(report) {
+            scene.verb().outcome().expect_code(0);
+            assert_eq!(fs::read(&path).unwrap(), whole);
+        } else {
+            fs::write(&path, whole).unwrap();
+        }
+        scene.check(&scene.data, "after a pull");
+    }
+    // A download that was begun and is not what it should be does not keep the next one from it.
+    scene.put_back();
+    scene.verb().outcome().expect_code(0);
+    for entry in fs::read_dir(&blobs).unwrap() {
+        let path = entry.unwrap().path();
+        let size = fs::metadata(&path).unwrap().len();
+        let partial = scene.data.join("content/.aril/partial").join(path.file_name().unwrap());
+        for length in [size, size / 2] {
+            let is_new =
+                !scene.kept().join("content/blobs/sha256").join(path.file_name().unwrap()).exists();
+            if is_new {
+                fs::remove_file(&path).unwrap();
+                fs::write(&partial, vec![0; usize::try_from(length).unwrap()]).unwrap();
+                scene.verb().outcome().expect_code(0);
+                scene.check(&scene.data, "after a download that was torn");
+            }
+        }
+    }
 }
 
 // --- Losses of power.
@@ -461,9 +513,8 @@ impl Disk {
             ids.map(|id| (*id, content(id))).collect()
         };
         let [early, late] = [&self.seen.directories, &self.lasting.directories];
-        let tree = |directories: &BTreeMap<_, _>, files| {
-            Tree { directories: directories.clone(), files }
-        };
+        let tree =
+            |directories: &BTreeMap<_, _>, files| Tree { directories: directories.clone(), files };
         let mut left = vec![
             ("all that was synced", tree(late, files(&lasting))),
             ("names before content", tree(early, files(&lasting))),

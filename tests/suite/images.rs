@@ -968,6 +968,11 @@ fn a_blob_that_rots_is_told_of_and_others_still_run() {
         let _said = outcome.expect_error("its content is not what its name says");
         bench.outcome("run other:1").expect_code(0).expect_output("other\n");
         assert_eq!(bench.ok("images").lines().count(), 3);
+        // It is not handed on to others.
+        fs::write(bench.path().join("saved.tar"), "as before").unwrap();
+        let saved = bench.outcome("save -o saved.tar app:1").expect_code(126);
+        let _said = saved.expect_error("its content is not what its name says");
+        assert_eq!(fs::read(bench.path().join("saved.tar")).unwrap(), b"as before");
         let told = bench.outcome("doctor --store").expect_code(1).stdout;
         assert!(told.contains("are not what its name says, which app:1 needs"), "{told}");
         assert!(told.contains("import or build `app:1` again"), "{told}");

@@ -131,7 +131,8 @@ fn target(number: i64, args: &[u64], memory: &File) -> Option<(&'static str, Tar
     use Target::Path;
 
     let opens = |flags: u64| {
-        let changing = (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+        let changing =
+            (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
         flags & changing != 0
     };
     Some(match number {

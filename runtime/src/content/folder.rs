@@ -188,7 +188,7 @@ impl Folder {
 
     /// How many of these files nobody has locked, because whoever had them is no more, and how many
     /// bytes they have.
-    pub(crate) fn abandoned(&self, paths: impl IntoIterator<Item = PathBuf>) -> (u64, u64) {
+    pub(crate) fn abandoned(paths: impl IntoIterator<Item = PathBuf>) -> (u64, u64) {
         let mut found = (0, 0);
         for path in paths {
             let free = files::open_own(&path).ok().filter(|file| file.try_lock().is_ok());

@@ -131,10 +131,10 @@ impl Store {
     /// how many bytes they have.
     pub(super) fn abandoned(&self) -> (u64, u64, u64) {
         let blobs = self.partial.names().into_iter().map(|name| self.partial.path_of(&name));
-        let (partial, mut bytes) = self.partial.abandoned(blobs.chain(self.partial.drafts()));
+        let (partial, mut bytes) = Folder::abandoned(blobs.chain(self.partial.drafts()));
         let mut drafts = 0;
         for folder in [&self.root, &self.own, &self.leases] {
-            let (count, size) = folder.abandoned(folder.drafts());
+            let (count, size) = Folder::abandoned(folder.drafts());
             (drafts, bytes) = (drafts + count, bytes + size);
         }
         (partial, drafts, bytes)
@@ -467,6 +467,24 @@ impl Store {
         let _together = self.lock(false)?;
         let (file, path) = self.leases.draft()?;
         Ok(Lease { store: self, file, path })
+    }
+
+    /// Relies on blobs that are only read. Nothing where the store can only be read: nobody removes
+    /// any of it then.
+    pub(crate) fn hold(
+        &self,
+        blobs: impl IntoIterator<Item = Digest>,
+    ) -> Result<Option<Lease<'_>>, StoreError> {
+        let lease = match self.lease() {
+            Err(StoreError::File { source, .. })
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                return Ok(None);
+            }
+            lease => lease?,
+        };
+        lease.keep(blobs)?;
+        Ok(Some(lease))
     }
 
     fn lock(&self, alone: bool) -> Result<File, StoreError> {

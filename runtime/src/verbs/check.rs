@@ -73,13 +73,16 @@ impl Runtime {
             report.good("images", format!("none: there is no `{}` yet", content.display()));
         }
         let cache = self.inner.cache.check(&mut read);
-        report.good("artifact cache", match cache.foreign {
-            0 => format!("{} with machine code as it was written", count(cache.whole, "file")),
-            foreign => format!(
-                "{} with machine code as it was written, {foreign} of other versions",
-                count(cache.whole, "file")
-            ),
-        });
+        report.good(
+            "artifact cache",
+            match cache.foreign {
+                0 => format!("{} with machine code as it was written", count(cache.whole, "file")),
+                foreign => format!(
+                    "{} with machine code as it was written, {foreign} of other versions",
+                    count(cache.whole, "file")
+                ),
+            },
+        );
         for (path, reason) in cache.broken {
             let found = format!("`{}`: {reason}", path.display());
             report.fault("artifact cache", found, "remove it: it is made again when it is needed");
@@ -105,11 +108,11 @@ impl Runtime {
                     }
                     if 0 < checked.unused {
                         let found = format!("{} of no image", count(checked.unused, "directory"));
-                        report.leave("unpacked images", found, PRUNE);
+                        report.leave("unpacked images", &found, PRUNE);
                     }
                     if 0 < checked.parts {
                         let found = format!("{} half made", count(checked.parts, "directory"));
-                        report.leave("unpacked images", found, PRUNE);
+                        report.leave("unpacked images", &found, PRUNE);
                     }
                 }
                 Err(error) => report.fault("unpacked images", told(&error), "make it yours"),
@@ -121,7 +124,7 @@ impl Runtime {
                 Ok(0) => {}
                 Ok(views) => {
                     let found = format!("what {} wrote", count(views, "killed run"));
-                    report.leave("written files", found, "the next run of an image removes it");
+                    report.leave("written files", &found, "the next run of an image removes it");
                 }
                 Err(error) => report.fault("written files", told(&error), "make it yours"),
             }
@@ -181,8 +184,8 @@ impl StoreReport {
         self.faults.push(Finding { subject, standing: Standing::Missing, found, advice });
     }
 
-    fn leave(&mut self, subject: &str, found: String, advice: &str) {
-        self.left.push(Finding::weak(subject, &found, advice));
+    fn leave(&mut self, subject: &str, found: &str, advice: &str) {
+        self.left.push(Finding::weak(subject, found, advice));
     }
 
     fn store(&mut self, store: &Store, checked: Checked) {
@@ -206,14 +209,14 @@ impl StoreReport {
         let (unused, bytes) = checked.unused;
         if 0 < unused {
             let found = format!("{} ({}) of no name", count(unused, "blob"), Bytes::new(bytes));
-            self.leave("images", found, prune);
+            self.leave("images", &found, prune);
         }
         let (partial, drafts, bytes) = checked.abandoned;
         if 0 < partial + drafts {
             let begun = count(partial, "blob");
             let drafts = count(drafts, "other file");
             let found = format!("{begun} and {drafts} ({}) that were begun", Bytes::new(bytes));
-            self.leave("images", found, "a repeat goes on with it, and `aril prune` removes it");
+            self.leave("images", &found, "a repeat goes on with it, and `aril prune` removes it");
         }
     }
 
@@ -232,7 +235,8 @@ impl StoreReport {
             ),
             Fault::Index { lost: true } => self.fault(
                 "images",
-                "`index.json` and what was before it are torn: images have lost their names".to_owned(),
+                "`index.json` and what was before it are torn: images have lost their names"
+                    .to_owned(),
                 "name them again: `aril images --digests`, `aril tag NAME@DIGEST NEW`",
             ),
             Fault::Blob { digest, reason, needed_by } => {

@@ -47,11 +47,7 @@ impl Runtime {
             return Err(failed(DOING, to, ErrorKind::InvalidInput, reason));
         }
         let store = self.store()?;
-        let _lease = {
-            let lease = store.lease().map_err(at_store(DOING, to))?;
-            lease.keep([image.named.digest]).map_err(at_store(DOING, to))?;
-            lease
-        };
+        let _held = store.hold([image.named.digest]).map_err(at_store(DOING, to))?;
         let send = Send { store, client: registries.client(), to, told: &told };
         send.document(&image.named, true, 0).await
     }
