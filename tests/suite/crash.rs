@@ -171,8 +171,7 @@ impl Scene {
         }
         // The programs of all are compiled, and nothing of the new one is in the store.
         scene.put_back();
-        scene._registry = Some(registry);
-        Some(scene.bringing(&name))
+        Some(Self { _registry: Some(registry), ..scene }.bringing(&name))
     }
 
     fn aril<'a>(&self, line: impl IntoIterator<Item = &'a str>) -> crate::support::Outcome {

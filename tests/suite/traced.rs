@@ -123,7 +123,14 @@ enum Target {
     Path(u64, u64),
 }
 
-const HERE: u64 = libc::AT_FDCWD as u64;
+/// The working directory, `AT_FDCWD`, as the kernel is given it.
+const HERE: u64 = u64::MAX - 99;
+
+/// The number of a descriptor, which has 32 bits, whatever is above.
+fn descriptor_of(word: u64) -> i32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
+}
 
 /// What this call changes; nothing where it changes no file.
 fn target(number: i64, args: &[u64], memory: &File) -> Option<(&'static str, Target)> {
@@ -201,18 +208,14 @@ fn change(tid: i32, told: &[u64; 7], folder: &Path) -> Option<Change> {
     let memory = File::open(format!("/proc/{tid}/mem")).ok()?;
     let number = i64::from_ne_bytes(told[0].to_ne_bytes());
     let (call, target) = target(number, &told[1..], &memory)?;
-    let of = |descriptor: u64| {
-        // It is a number of 32 bits, whatever is above.
-        let descriptor = descriptor as u32 as i32;
-        PathBuf::from(format!("/proc/{tid}/fd/{descriptor}"))
-    };
+    let of = |word: u64| PathBuf::from(format!("/proc/{tid}/fd/{}", descriptor_of(word)));
     let (path, inode) = match target {
         Target::Descriptor(descriptor) => {
             let link = of(descriptor);
             (fs::read_link(&link).ok()?, fs::metadata(link).ok().map(|found| found.ino()))
         }
         Target::Path(from, at) => {
-            let from = match from as u32 as i32 {
+            let from = match descriptor_of(from) {
                 libc::AT_FDCWD => PathBuf::from(format!("/proc/{tid}/cwd")),
                 _ => of(from),
             };
@@ -224,6 +227,7 @@ fn change(tid: i32, told: &[u64; 7], folder: &Path) -> Option<Change> {
 
 /// Runs a program to its end, and asks `before` each change what becomes of it. `after` is told of
 /// each that was made.
+#[expect(clippy::zombie_processes, reason = "`wait` waits for all of its group")]
 pub(crate) fn traced(
     run: Run,
     folder: &Path,
