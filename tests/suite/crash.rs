@@ -18,6 +18,8 @@ use aril::StoreReport;
 use crate::docker_registry::Manner;
 use crate::docker_registry::Registry;
 use crate::support::Bench;
+use crate::support::OwnMounts;
+use crate::support::aril_path;
 use crate::support::skip;
 use crate::traced::CAN_FAIL;
 use crate::traced::Change;
@@ -170,8 +172,7 @@ impl Scene {
         }
         // The programs of all are compiled, and nothing of the new one is in the store.
         scene.put_back();
-        scene._registry = Some(registry);
-        Some(scene.bringing(&name))
+        Some(Self { _registry: Some(registry), ..scene }.bringing(&name))
     }
 
     fn aril<'a>(&self, line: impl IntoIterator<Item = &'a str>) -> crate::support::Outcome {
@@ -359,6 +360,53 @@ fn a_kill_in_the_middle_of_unpacking_loses_nothing() {
     survives_kills(&Scene::run());
 }
 
+// --- What rots.
+
+#[test]
+fn a_pull_repairs_what_rotted() {
+    let Some(scene) = Scene::pull() else { return };
+    scene.verb().outcome().expect_code(0);
+    let blobs = scene.data.join("content/blobs/sha256");
+    for entry in fs::read_dir(&blobs).unwrap() {
+        let path = entry.unwrap().path();
+        let whole = fs::read(&path).unwrap();
+        let needed = |report: StoreReport| {
+            let told = report.faults.into_iter().find_map(|fault| fault.advice).unwrap();
+            told.contains("`aril pull ")
+        };
+        let mut rotten = whole.clone();
+        rotten[whole.len() / 2] ^= 1;
+        fs::write(&path, rotten).unwrap();
+        let report = scene.runtime(&scene.data).check_store(|_| {}).unwrap();
+        assert_eq!(report.faults.len(), 1, "{report:#?}");
+        if needed(report) {
+            scene.verb().outcome().expect_code(0);
+            assert_eq!(fs::read(&path).unwrap(), whole);
+        } else {
+            fs::write(&path, whole).unwrap();
+        }
+        scene.check(&scene.data, "after a pull");
+    }
+    // A download that was begun and is not what it should be does not keep the next one from it.
+    scene.put_back();
+    scene.verb().outcome().expect_code(0);
+    for entry in fs::read_dir(&blobs).unwrap() {
+        let path = entry.unwrap().path();
+        let size = fs::metadata(&path).unwrap().len();
+        let partial = scene.data.join("content/.aril/partial").join(path.file_name().unwrap());
+        for length in [size, size / 2] {
+            let is_new =
+                !scene.kept().join("content/blobs/sha256").join(path.file_name().unwrap()).exists();
+            if is_new {
+                fs::remove_file(&path).unwrap();
+                fs::write(&partial, vec![0; usize::try_from(length).unwrap()]).unwrap();
+                scene.verb().outcome().expect_code(0);
+                scene.check(&scene.data, "after a download that was torn");
+            }
+        }
+    }
+}
+
 // --- Losses of power.
 
 /// What a file or directory is known by, however its number is used again.
@@ -429,6 +477,9 @@ impl Disk {
     /// A call was made.
     fn made(&mut self, change: &Change) {
         self.look();
+        for id in self.seen.directories.keys() {
+            self.lasting.directories.entry(*id).or_default();
+        }
         if !change.done {
             return;
         }
@@ -451,14 +502,12 @@ impl Disk {
     fn left(&self, draw: &mut Draw) -> Vec<(&'static str, Tree)> {
         let lasting = |id: &Id| self.lasting.files.get(id).cloned().unwrap_or_default();
         let seen = |id: &Id| self.seen.files.get(id).cloned();
-        let half = |id: &Id| {
-            let seen = seen(id).unwrap_or_default();
-            if seen == lasting(id) { seen } else { seen[..seen.len() / 2].to_vec() }
+        let torn = |id: &Id, tear: fn(&[u8]) -> Vec<u8>| match seen(id) {
+            Some(seen) if seen != lasting(id) => tear(&seen),
+            _ => lasting(id),
         };
-        let zeros = |id: &Id| {
-            let seen = seen(id).unwrap_or_default();
-            if seen == lasting(id) { seen } else { vec![0; seen.len()] }
-        };
+        let half = |id: &Id| torn(id, |seen| seen[..seen.len() / 2].to_vec());
+        let zeros = |id: &Id| torn(id, |seen| vec![0; seen.len()]);
         let files = |content: &dyn Fn(&Id) -> Vec<u8>| -> BTreeMap<Id, Vec<u8>> {
             let ids = self.seen.files.keys().chain(self.lasting.files.keys());
             ids.map(|id| (*id, content(id))).collect()
@@ -553,8 +602,9 @@ fn survives_in(scene: &Scene, folder: &Path) {
             let disk = disk.as_mut().unwrap();
             disk.made(change);
             calls.push(format!("{} {}", change.call, change.path.display()));
+            let last = calls[calls.len().saturating_sub(6)..].join(", ");
             for (how, tree) in disk.left(&mut draw) {
-                let what = format!("power lost after {}, {how}", calls.last().unwrap());
+                let what = format!("power lost after {last}: {how}");
                 states.entry(tree).or_insert(what);
             }
         },
@@ -577,17 +627,17 @@ fn survives_in(scene: &Scene, folder: &Path) {
     for (number, (tree, what)) in states.iter().enumerate() {
         let place = tempfile::tempdir().unwrap();
         tree.write(TOP, place.path());
-        scene.check(&place.path().join(below), &format!("{what}\nof {calls:#?}"));
+        scene.check(&place.path().join(below), what);
         // A root that is there is whole.
         for (path, content) in unpacked(tree) {
             let same = whole.get(&path).is_none_or(|whole| *whole == content);
-            assert!(same, "{what}: `{path}` is torn\nof {calls:#?}");
+            assert!(same, "{what}: `{path}` is torn");
         }
         let roots = unpacked(tree).into_keys().filter(|path| path.rfind('/') == Some(0));
         for root in roots {
             let all = whole.keys().filter(|path| path.starts_with(&root)).count();
             let here = unpacked(tree).into_keys().filter(|path| path.starts_with(&root)).count();
-            assert!(all == 0 || here == all, "{what}: `{root}` lacks files\nof {calls:#?}");
+            assert!(all == 0 || here == all, "{what}: `{root}` lacks files");
         }
         if number % (states.len() / DRAWN).max(1) == 0 {
             fs::remove_dir_all(folder).unwrap();
@@ -694,6 +744,7 @@ fn survives_failures(scene: &Scene) {
             Some(125) => {
                 assert!(ended.stderr.starts_with("aril: cannot "), "{what}");
                 assert!(ended.stderr.contains(text), "{what}");
+                assert_eq!(ended.stderr.lines().count(), 1, "{what}");
                 assert!(ended.stderr.contains("/data/"), "it does not say where: {what}");
             }
             _ => panic!("{what}"),
@@ -730,6 +781,11 @@ fn a_disk_that_fails_a_removal_is_told_of_and_loses_nothing() {
 }
 
 #[test]
+fn a_disk_that_fails_unpacking_is_told_of_and_loses_nothing() {
+    survives_failures(&Scene::run());
+}
+
+#[test]
 fn a_disk_that_fails_pruning_is_told_of_and_loses_nothing() {
     survives_failures(&Scene::prune());
 }
@@ -737,4 +793,78 @@ fn a_disk_that_fails_pruning_is_told_of_and_loses_nothing() {
 #[test]
 fn a_disk_that_fails_a_new_name_is_told_of_and_loses_nothing() {
     survives_failures(&Scene::new("tag old:1 new:1").bringing("new:1").saying("old\n"));
+}
+
+// --- File systems that lack what others have.
+
+/// Makes, unpacks, runs, checks, removes and prunes images, in a folder that a script has mounted.
+fn works_on(mount: &str) {
+    let Some(mounts) = OwnMounts::new() else { return };
+    let scene = Scene::import();
+    let aril = aril_path();
+    let script = format!(
+        "mkdir -p odd lower upper; {mount}
+         aril={}; export ARIL_DATA_DIR=odd/data
+         $aril import old.wat old:1 > /dev/null
+         $aril build files.wat -t files:1 -q --copy ./assets:/srv/ > /dev/null
+         $aril run old:1; $aril run files:1; $aril run --read-only files:1
+         $aril save -o saved.tar files:1; $aril rmi files:1 > /dev/null
+         $aril load -q -i saved.tar > /dev/null; $aril run files:1
+         $aril doctor --store > /dev/null; $aril rmi files:1 > /dev/null; $aril prune > /dev/null
+         $aril doctor --store | grep -c weak || true",
+        aril.display()
+    );
+    let shell = scene.bench.aril::<&str>([]);
+    // The last command is what the script becomes.
+    let outcome = mounts.runs(shell, &format!("({script})")).outcome();
+    let said = "old\nfiles\nfiles\nfiles\n0\n";
+    assert!(outcome.stdout.starts_with(said), "{mount}: {outcome:#?}");
+}
+
+#[test]
+fn a_store_in_memory_works() {
+    works_on("mount -t tmpfs -o mode=755 none odd");
+}
+
+#[test]
+fn a_store_on_a_file_system_without_attributes_and_shared_blocks_works() {
+    works_on("mount -t ramfs -o mode=755 none odd");
+}
+
+#[test]
+fn a_store_on_an_overlay_as_in_a_container_works() {
+    works_on(
+        "mount -t tmpfs none upper; mkdir upper/u upper/w
+         mount -t overlay -o lowerdir=lower,upperdir=upper/u,workdir=upper/w none odd",
+    );
+}
+
+#[test]
+fn a_store_whose_folders_cannot_be_synced_works_and_one_without_locks_is_refused() {
+    if !CAN_FAIL {
+        return skip("calls are made to fail on x86-64 alone");
+    }
+    let scene = Scene::build();
+    let ended = scene.traced(
+        |change| match change.call {
+            "fsync" if change.path.is_dir() => Then::Fail(libc::EINVAL),
+            _ => Then::GoOn,
+        },
+        |_| {},
+    );
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    scene.survives("without syncing folders");
+
+    for error in [libc::ENOLCK, libc::EOPNOTSUPP] {
+        let before = |change: &Change| match change.call {
+            "flock" => Then::Fail(error),
+            _ => Then::GoOn,
+        };
+        let ended = scene.traced(before, |_| {});
+        assert_eq!(ended.code, Some(125), "{ended:#?}");
+        assert!(ended.stderr.contains("cannot lock `"), "{ended:#?}");
+        assert!(ended.stderr.contains("/data/content/.aril/lock"), "{ended:#?}");
+        let (done, _) = scene.check(&scene.data, "without locks");
+        assert!(!done, "something was done without a lock");
+    }
 }

@@ -372,6 +372,34 @@ fn an_image_that_runs_is_not_disturbed_by_its_removal() {
 // --- Archives and layouts.
 
 #[test]
+fn the_files_of_an_image_that_runs_stay_until_it_has_ended() {
+    let bench = Bench::new();
+    bench.file("waiting.wat", WAITING);
+    bench.file("assets/a.txt", "an asset\n");
+    let build = "build waiting.wat -t files:1 -q --copy ./assets:/srv/";
+    let roots = || {
+        let found = fs::read_dir(bench.data().join("roots")).unwrap();
+        let names = found.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "locks").collect::<Vec<_>>()
+    };
+    for flags in ["", "--read-only "] {
+        bench.ok(build);
+        let line = format!("run -i {flags}files:1");
+        let running = bench.aril(line.split(' ')).silent_input().start();
+        running.wait_for_output("up\n");
+        let before = roots();
+        assert_eq!(before.len(), 1);
+        bench.ok("rmi files:1");
+        bench.ok("prune");
+        assert_eq!(roots(), before, "the files of a guest that runs were removed");
+        running.signal("TERM");
+        running.outcome();
+        bench.ok("prune");
+        assert_eq!(roots(), [] as [&str; 0]);
+    }
+}
+
+#[test]
 fn what_is_saved_is_always_the_same_and_is_loaded_elsewhere() {
     let (bench, elsewhere) = (Bench::with_app(), Bench::new());
     bench.ok("tag app:1 registry.example:5000/team/app:2");
@@ -940,12 +968,154 @@ fn a_blob_that_rots_is_told_of_and_others_still_run() {
         let _said = outcome.expect_error("its content is not what its name says");
         bench.outcome("run other:1").expect_code(0).expect_output("other\n");
         assert_eq!(bench.ok("images").lines().count(), 3);
+        // It is not handed on to others.
+        fs::write(bench.path().join("saved.tar"), "as before").unwrap();
+        let saved = bench.outcome("save -o saved.tar app:1").expect_code(126);
+        let _said = saved.expect_error("its content is not what its name says");
+        assert_eq!(fs::read(bench.path().join("saved.tar")).unwrap(), b"as before");
+        let told = bench.outcome("doctor --store").expect_code(1).stdout;
+        assert!(told.contains("are not what its name says, which app:1 needs"), "{told}");
+        assert!(told.contains("import or build `app:1` again"), "{told}");
         // Whole again, once it comes again.
-        bench.ok("rmi app:1");
-        assert!(!path.exists());
         bench.ok("load -q -i whole.tar");
         bench.outcome("run app:1").expect_code(0).expect_output("hello\n");
+        bench.ok("doctor --store");
     }
+}
+
+#[test]
+fn whatever_brings_a_blob_again_repairs_it() {
+    let bench = Bench::with_app();
+    bench.file("assets/a.txt", "an asset\n");
+    let build = "build hello.wat -t files:1 -q --copy ./assets:/srv/";
+    bench.ok(build);
+    bench.ok("save -o app.tar app:1");
+    let app = Layout::of(|layout| layout.artifact(&[&hello()]));
+    bench.folder("layout", &app);
+    let digests: Vec<(PathBuf, Vec<u8>)> = fs::read_dir(bench.content().join("blobs/sha256"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    for (path, whole) in &digests {
+        let mut rotten = whole.clone();
+        rotten[0] ^= 1;
+        for verb in [build, "import hello.wat app:1", "load -q -i app.tar", "load -q -i layout"] {
+            fs::write(path, &rotten).unwrap();
+            let told = bench.outcome("doctor --store").expect_code(1).stdout;
+            assert!(told.contains(path.file_name().unwrap().to_str().unwrap()), "{told}");
+            bench.outcome(verb);
+            let is_whole = fs::read(path).unwrap() == *whole;
+            assert_eq!(is_whole, bench.outcome("doctor --store").code == Some(0), "{verb}");
+        }
+        // One of the two has it, whichever blob it is.
+        bench.ok(build);
+        bench.ok("import hello.wat app:1");
+        assert_eq!(fs::read(path).unwrap(), *whole);
+        bench.ok("doctor --store");
+    }
+}
+
+#[test]
+fn machine_code_that_rots_is_found_by_the_check() {
+    let bench = Bench::with_app();
+    bench.ok("run app:1");
+    let artifacts = bench.cache().join("artifacts");
+    let path = fs::read_dir(artifacts).unwrap().next().unwrap().unwrap().path();
+    bench.ok("doctor --store");
+    let whole = fs::read(&path).unwrap();
+    for at in [whole.len() / 2, whole.len() - 90] {
+        let mut rotten = whole.clone();
+        rotten[at] ^= 4;
+        fs::write(&path, rotten).unwrap();
+        let told = bench.outcome("doctor --store").expect_code(1).stdout;
+        let line = format!("`{}`: it is not what was written", path.display());
+        assert!(told.contains(&line), "{told}");
+    }
+    fs::remove_file(path).unwrap();
+    bench.ok("doctor --store");
+    bench.outcome("run app:1").expect_code(0).expect_output("hello\n");
+}
+
+#[test]
+fn the_check_tells_of_all_that_is_wrong_and_changes_nothing() {
+    let bench = Bench::with_app();
+    bench.file("other.wat", saying("other"));
+    bench.ok("import other.wat other:1");
+    let image: Value = serde_json::from_str(&bench.ok("inspect app:1")).unwrap();
+    let hex = |digest: &Value| digest.as_str().unwrap()["sha256:".len()..].to_owned();
+    let blobs = bench.content().join("blobs/sha256");
+    let told = |code: i32, texts: &[&str]| {
+        let before = bench.listing();
+        let outcome = bench.outcome("doctor --store").expect_code(code);
+        for text in texts {
+            assert!(outcome.stdout.contains(text), "`{text}` is not in {outcome:#?}");
+        }
+        assert_eq!(bench.listing(), before);
+    };
+    told(0, &["ok    images", "2 names and 6 blobs"]);
+
+    // What is missing, by whom it is needed.
+    let path = blobs.join(hex(&image[0]["Layers"][0]));
+    let layer = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    told(1, &["is missing, which app:1 needs", "1 name and 5 blobs", "-> load, import or build"]);
+    fs::write(&path, layer).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    told(0, &[]);
+
+    // What only takes room is no fault.
+    bench.file("data/content/.aril/partial/0123", "begun");
+    bench.ok("import other.wat app:1");
+    told(0, &["weak  images", "3 blobs", "of no name", "5 bytes) that were begun"]);
+    bench.ok("prune");
+    told(0, &["2 names and 3 blobs"]);
+
+    // Names.
+    let index = bench.content().join("index.json");
+    let whole = fs::read(&index).unwrap();
+    fs::write(&index, &whole[..whole.len() / 2]).unwrap();
+    told(1, &["`index.json` is torn"]);
+    let nowhere = String::from_utf8(whole.clone()).unwrap();
+    let entry: Value = serde_json::from_str(&nowhere).unwrap();
+    let digest = entry["manifests"][0]["digest"].as_str().unwrap();
+    let nowhere = nowhere.replace(digest, &Digest::of(b"nothing").to_string());
+    fs::write(&index, nowhere).unwrap();
+    told(1, &["is missing, which "]);
+    // Of an index, what was never fetched is no fault; where nothing was, it is one.
+    fs::write(&index, &whole).unwrap();
+    let absent = json!({"mediaType": MANIFEST, "digest": Digest::of(b"x").to_string(), "size": 1,
+                        "platform": {"os": "linux", "architecture": "s390x"}});
+    let mut layout = Layout::default();
+    let here = layout.artifact(&[&hello()]);
+    let both = layout.nested(&[here, absent]);
+    layout.name("both:1", both);
+    bench.file("both.tar", layout.archive());
+    bench.ok("load -q -i both.tar");
+    told(0, &["3 names"]);
+}
+
+#[test]
+fn a_compressed_archive_that_would_fill_the_disk_is_refused_and_nothing_of_it_is_left() {
+    let bench = Bench::with_app();
+    let before = bench.listing();
+    // Zeros, which say that they are a layer, in a few megabytes.
+    let mut header = tar::Header::new_gnu();
+    header.set_path("0123/layer.tar").unwrap();
+    header.set_size(600 << 20);
+    header.set_cksum();
+    let script = "{ cat header; head -c 629145600 /dev/zero; } | gzip -1 > bomb.tar.gz";
+    bench.file("header", header.as_bytes());
+    let mut shell = Command::new("sh");
+    assert!(shell.args(["-ec", script]).current_dir(bench.path()).status().unwrap().success());
+    let outcome = bench.outcome("load -i bomb.tar.gz");
+    let outcome = if outcome.stderr.contains("has room for") {
+        outcome.expect_code(125)
+    } else {
+        outcome.expect_code(126).expect_error("unpack to more than 100 times as much")
+    };
+    assert!(outcome.stderr.lines().count() == 1, "{outcome:#?}");
+    assert_eq!(bench.listing(), before);
 }
 
 #[test]
@@ -1014,9 +1184,13 @@ fn a_full_disk_is_told_of_and_nothing_is_left() {
     let layout = Layout::of(|layout| layout.artifact(&[&wasm]));
     bench.file("large.tar", layout.archive());
     let aril = crate::support::aril_path();
-    for verb in ["import large.wasm large:1", "load -i large.tar"] {
+    for (verb, text) in [
+        ("import large.wasm large:1", "cannot write `"),
+        ("import large.wasm large:1", "No space left on device"),
+        ("load -i large.tar", "full/content` has room for"),
+    ] {
         let script = format!(
-            "mkdir -p full; mount -t tmpfs -o size=1m,mode=700 none full; export ARIL_DATA_DIR=$PWD/full
+            "mkdir -p full; mount -t tmpfs -o size=1m,mode=700 none full; export ARIL_DATA_DIR=full
              {0} import hello.wat app:1 > /dev/null
              code=0; {0} {verb} || code=$?
              {0} prune > /dev/null; {0} images -q; {0} run app:1; find full -type f | wc -l; exit $code",
@@ -1024,8 +1198,7 @@ fn a_full_disk_is_told_of_and_nothing_is_left() {
         );
         let shell = bench.aril::<&str>([]);
         let outcome = mounts.runs(shell, &script).outcome().expect_code(125);
-        assert!(outcome.stderr.contains("No space left on device"), "{outcome:#?}");
-        assert!(outcome.stderr.contains("cannot write"), "{outcome:#?}");
+        assert!(outcome.stderr.contains(text), "{outcome:#?}");
         // One image, which runs; three blobs, two files of the layout, the lock, the old names.
         assert!(outcome.stdout.ends_with("hello\n7\n"), "{outcome:#?}");
     }
@@ -1035,15 +1208,27 @@ fn a_full_disk_is_told_of_and_nothing_is_left() {
 fn a_store_that_can_only_be_read_is_read() {
     let Some(mounts) = OwnMounts::new() else { return };
     let bench = Bench::with_app();
+    bench.file("assets/a.txt", "an asset\n");
+    bench.ok("build hello.wat -t files:1 -q --copy ./assets:/srv/");
+    bench.ok("run files:1");
     let script = "mount --bind data data; mount -o remount,ro,bind data";
     let verb = |line: &str| mounts.runs(bench.aril(line.split(' ')), script).outcome();
     for line in ["tag app:1 new", "rmi app:1", "prune", "import hello.wat new"] {
         let outcome = verb(line).expect_code(125);
         assert!(outcome.stderr.contains("Read-only file system"), "{outcome:#?}");
     }
-    assert_eq!(bench.names(), ["app:1"]);
-    verb("images").expect_code(0);
+    assert_eq!(bench.names(), ["app:1", "files:1"]);
+    for line in ["images", "inspect app:1", "save -o saved.tar files:1", "doctor --store"] {
+        verb(line).expect_code(0);
+    }
     verb("run app:1").expect_code(0).expect_output("hello\n");
+    // What was unpacked is run as it is; only what a run writes has no place.
+    verb("run --read-only files:1").expect_code(0).expect_output("hello\n");
+    fs::remove_dir_all(bench.data().join("roots/locks")).unwrap();
+    fs::create_dir(bench.data().join("roots/locks")).unwrap();
+    verb("run --read-only files:1").expect_code(0).expect_output("hello\n");
+    let outcome = verb("run files:1").expect_code(125);
+    outcome.expect_error("cannot make room to write over the files of").expect_error("Read-only");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::support::Run;
 /// A call that changes something, about to be made or made.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    /// From one on.
+    /// From one on; zero for a lock, which may be made to fail all the same.
     pub(crate) number: usize,
     pub(crate) call: &'static str,
     pub(crate) path: PathBuf,
@@ -49,7 +49,6 @@ pub(crate) struct Ended {
     pub(crate) signal: Option<i32>,
     /// How many calls changed something.
     pub(crate) changes: usize,
-    pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
@@ -124,7 +123,14 @@ enum Target {
     Path(u64, u64),
 }
 
-const HERE: u64 = libc::AT_FDCWD as u64;
+/// The working directory, `AT_FDCWD`, as the kernel is given it.
+const HERE: u64 = u64::MAX - 99;
+
+/// The number of a descriptor, which has 32 bits, whatever is above.
+fn descriptor_of(word: u64) -> i32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
+}
 
 /// What this call changes; nothing where it changes no file.
 fn target(number: i64, args: &[u64], memory: &File) -> Option<(&'static str, Target)> {
@@ -165,6 +171,7 @@ fn target(number: i64, args: &[u64], memory: &File) -> Option<(&'static str, Tar
         libc::SYS_fchown => ("fchown", Descriptor(args[0])),
         libc::SYS_fsync => ("fsync", Descriptor(args[0])),
         libc::SYS_fdatasync => ("fdatasync", Descriptor(args[0])),
+        libc::SYS_flock => ("flock", Descriptor(args[0])),
         libc::SYS_syncfs => ("syncfs", Descriptor(args[0])),
         _ => return older(number, args),
     })
@@ -201,18 +208,14 @@ fn change(tid: i32, told: &[u64; 7], folder: &Path) -> Option<Change> {
     let memory = File::open(format!("/proc/{tid}/mem")).ok()?;
     let number = i64::from_ne_bytes(told[0].to_ne_bytes());
     let (call, target) = target(number, &told[1..], &memory)?;
-    let of = |descriptor: u64| {
-        // It is a number of 32 bits, whatever is above.
-        let descriptor = descriptor as u32 as i32;
-        PathBuf::from(format!("/proc/{tid}/fd/{descriptor}"))
-    };
+    let of = |word: u64| PathBuf::from(format!("/proc/{tid}/fd/{}", descriptor_of(word)));
     let (path, inode) = match target {
         Target::Descriptor(descriptor) => {
             let link = of(descriptor);
             (fs::read_link(&link).ok()?, fs::metadata(link).ok().map(|found| found.ino()))
         }
         Target::Path(from, at) => {
-            let from = match from as u32 as i32 {
+            let from = match descriptor_of(from) {
                 libc::AT_FDCWD => PathBuf::from(format!("/proc/{tid}/cwd")),
                 _ => of(from),
             };
@@ -224,6 +227,7 @@ fn change(tid: i32, told: &[u64; 7], folder: &Path) -> Option<Change> {
 
 /// Runs a program to its end, and asks `before` each change what becomes of it. `after` is told of
 /// each that was made.
+#[expect(clippy::zombie_processes, reason = "`wait` waits for all of its group")]
 pub(crate) fn traced(
     run: Run,
     folder: &Path,
@@ -232,7 +236,7 @@ pub(crate) fn traced(
 ) -> Ended {
     // It waits to be traced, and only then becomes what it is to be.
     let mut command: Command = run.after("read go").command;
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     let options = libc::PTRACE_O_TRACESYSGOOD
@@ -260,8 +264,11 @@ pub(crate) fn traced(
             match syscall_info(tid) {
                 Ok((1, told)) => {
                     if let Some(mut change) = change(tid, &told, folder) {
-                        changes += 1;
-                        change.number = changes;
+                        // A lock is no change, and is told of as number zero.
+                        if change.call != "flock" {
+                            changes += 1;
+                            change.number = changes;
+                        }
                         match before(&change) {
                             Then::GoOn => {
                                 begun.insert(tid, change);
@@ -294,11 +301,9 @@ pub(crate) fn traced(
         let _killed_meanwhile =
             ptrace(libc::PTRACE_SYSCALL, tid, 0, usize::try_from(deliver).unwrap());
     };
-    let mut said = [String::new(), String::new()];
-    child.stdout.take().unwrap().read_to_string(&mut said[0]).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut said[1]).unwrap();
-    let [stdout, stderr] = said;
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
-    Ended { code, signal, changes, stdout, stderr }
+    Ended { code, signal, changes, stderr }
 }

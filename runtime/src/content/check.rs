@@ -61,13 +61,10 @@ impl Store {
     /// Reads all of the store, once, and tells `read` of every piece that it hashed. Others may use
     /// the store meanwhile; nothing is changed.
     pub(crate) fn check(&self, read: &mut dyn FnMut(u64)) -> Result<Checked, StoreError> {
-        // Nobody removes what is being looked at. Where no lease can be taken, because the store can
-        // only be read, nobody can.
-        let lease = self.lease().ok();
         let digests = self.digests();
-        if let Some(lease) = &lease {
-            lease.keep(digests.iter().copied())?;
-        }
+        // Nobody removes what is being looked at. A disk that is too full for that is looked at all
+        // the same.
+        let _held = self.hold(digests.iter().copied());
         let (index, found) = self.found_index();
         let mut checked = Checked { abandoned: self.abandoned(), ..Checked::default() };
         if found != Found::Now {

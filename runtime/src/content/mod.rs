@@ -4,6 +4,7 @@
 mod check;
 mod folder;
 mod ingest;
+mod lease;
 mod store;
 
 pub(crate) use check::Checked;
@@ -11,7 +12,7 @@ pub(crate) use check::Fault;
 pub(crate) use folder::Folder;
 pub(crate) use folder::FolderError;
 pub(crate) use ingest::Partial;
-pub(crate) use store::Lease;
+pub(crate) use lease::Lease;
 pub(crate) use store::NAME;
 pub(crate) use store::Pruned;
 pub(crate) use store::Store;

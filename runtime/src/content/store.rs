@@ -15,7 +15,6 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Read as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -30,6 +29,7 @@ use crate::platform::files;
 use super::folder::Folder;
 use super::folder::FolderError;
 use super::ingest::Partial;
+use super::lease::Lease;
 
 /// The annotation in which an entry of `index.json` has its name.
 pub(crate) const NAME: &str = "org.opencontainers.image.ref.name";
@@ -469,7 +469,25 @@ impl Store {
         Ok(Lease { store: self, file, path })
     }
 
-    fn lock(&self, alone: bool) -> Result<File, StoreError> {
+    /// Relies on blobs that are only read. Nothing where the store can only be read: nobody removes
+    /// any of it then.
+    pub(crate) fn hold(
+        &self,
+        blobs: impl IntoIterator<Item = Digest>,
+    ) -> Result<Option<Lease<'_>>, StoreError> {
+        let lease = match self.lease() {
+            Err(StoreError::File { source, .. })
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                return Ok(None);
+            }
+            lease => lease?,
+        };
+        lease.keep(blobs)?;
+        Ok(Some(lease))
+    }
+
+    pub(super) fn lock(&self, alone: bool) -> Result<File, StoreError> {
         let path = self.own.path_of("lock");
         let failed = |source| StoreError::File { what: "lock", path: path.clone(), source };
         let file = files::open_lock(&path).map_err(failed)?;
@@ -499,37 +517,5 @@ fn check_layout(path: &Path, text: &[u8]) -> Result<(), StoreError> {
             path: path.to_owned(),
             version: version.unwrap_or_else(|error| error.to_string()),
         }),
-    }
-}
-
-/// What somebody alive relies on: pruning leaves it alone.
-#[derive(Debug)]
-pub(crate) struct Lease<'a> {
-    store: &'a Store,
-    /// Locked: it ends with this process, however that ends.
-    file: File,
-    path: PathBuf,
-}
-
-impl Lease<'_> {
-    /// Relies on these blobs, whether they are there by now or not.
-    pub(crate) fn keep(&self, digests: impl IntoIterator<Item = Digest>) -> Result<(), StoreError> {
-        let _together = self.store.lock(false)?;
-        let mut lines = String::new();
-        for digest in digests {
-            lines.push_str(&digest.to_string());
-            lines.push('\n');
-        }
-        (&self.file).write_all(lines.as_bytes()).map_err(|source| StoreError::File {
-            what: "write",
-            path: self.path.clone(),
-            source,
-        })
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        let _absent = fs::remove_file(&self.path);
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::digest::Digest;
+use crate::platform::files;
 
 /// Why a layer was not unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,20 @@ pub(crate) enum UnpackError {
     Refused { layer: Digest, entry: String, reason: String },
     #[error("cannot unpack `{entry}` of the layer {layer}")]
     Write { layer: Digest, entry: String, source: io::Error },
+}
+
+impl UnpackError {
+    /// The error of the disk that was written to, where that is what went wrong: it lacks room, is
+    /// broken, or can only be read.
+    pub(crate) fn of_the_disk(&self) -> Option<&io::Error> {
+        let (Self::Folder { source, .. } | Self::Read { source, .. } | Self::Write { source, .. }) =
+            self
+        else {
+            return None;
+        };
+        let is_lack = source.raw_os_error().is_some_and(files::is_lack);
+        (is_lack || source.kind() == io::ErrorKind::ReadOnlyFilesystem).then_some(source)
+    }
 }
 
 /// How much of a name is shown.

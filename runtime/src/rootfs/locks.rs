@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 
 use crate::content::Folder;
@@ -24,9 +25,19 @@ impl Locks {
         self.0.path_of(name)
     }
 
-    /// Takes a lock together with others, once nobody has it alone.
-    pub(super) fn shared(&self, name: &str) -> io::Result<File> {
-        self.take(name, |file| file.lock_shared().map(|()| true)).map(|(lock, _)| lock)
+    /// Takes a lock together with others, once nobody has it alone. `of` is the directory that it is
+    /// for: where nothing can be written, nobody removes what is there, and whatever can be held of
+    /// it will do.
+    pub(super) fn shared(&self, name: &str, of: &Path) -> io::Result<File> {
+        match self.take(name, |file| file.lock_shared().map(|()| true)) {
+            Ok((lock, _)) => Ok(lock),
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                let held = files::open_own(&self.path_of(name));
+                let held = held.or_else(|_| files::open_directory(of)).map_err(|_| error)?;
+                held.lock_shared().map(|()| held)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a lock alone, once nobody else has it.

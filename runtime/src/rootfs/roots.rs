@@ -78,8 +78,8 @@ pub(crate) struct RootsChecked {
 pub(crate) enum RootsError {
     #[error("cannot use the folder of unpacked images")]
     Folder(#[from] FolderError),
-    #[error("cannot unpack the image")]
-    Unpack(#[from] UnpackError),
+    #[error("cannot fill `{}`", path.display())]
+    Unpack { path: PathBuf, source: UnpackError },
     #[error("cannot {what} `{}`", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
 }
@@ -104,7 +104,7 @@ impl Roots {
     ) -> Result<Root, RootsError> {
         let path = self.roots.path_of(&key.hex());
         loop {
-            let lock = self.locks.shared(&key.hex()).map_err(self.unlocked(key))?;
+            let lock = self.locks.shared(&key.hex(), &path).map_err(self.unlocked(key))?;
             if is_directory(&path) {
                 return Ok(Root::new(path, lock));
             }
@@ -123,7 +123,7 @@ impl Roots {
         if !is_directory(&path) {
             return Ok(None);
         }
-        let lock = self.locks.shared(&key.hex()).map_err(self.unlocked(key))?;
+        let lock = self.locks.shared(&key.hex(), &path).map_err(self.unlocked(key))?;
         Ok(is_directory(&path).then(|| Root::new(path, lock)))
     }
 
@@ -194,7 +194,8 @@ impl Roots {
         // Whoever began it ended in the middle, or the lock would be held.
         remove(&directory, &name).map_err(|source| failed("clear", source))?;
         directory.create_directory(&name, 0o755).map_err(|source| failed("create", source))?;
-        let made = fill(&part).map_err(RootsError::from).and_then(|()| {
+        let unpacked = |source| RootsError::Unpack { path: path.to_owned(), source };
+        let made = fill(&part).map_err(unpacked).and_then(|()| {
             // Once for all files: a root that is there is whole, also after a loss of power.
             let synced = directory.child(&name).and_then(|part| part.sync_file_system());
             let placed = synced.and_then(|()| directory.rename(&name, &directory, key.hex()));
@@ -277,7 +278,7 @@ mod tests {
         let roots = Roots::open(dir.path()).expect("a folder");
         let key = Digest::of(b"key");
         let failed = roots.get(&key, |path| fill(path).and_then(|()| Err(broken(path))));
-        assert!(matches!(failed, Err(RootsError::Unpack(_))));
+        assert!(matches!(failed, Err(RootsError::Unpack { .. })));
         assert_eq!(roots.roots.names(), ["locks"]);
         assert!(roots.find(&key).expect("no failure").is_none());
         roots.get(&key, fill).expect("it works the next time");

@@ -133,7 +133,7 @@ impl Volumes {
         let (path, name) = (self.files_of(name), name.as_str());
         let mut tried = false;
         loop {
-            let lock = self.locks.shared(name).map_err(self.at("lock", name))?;
+            let lock = self.locks.shared(name, &path).map_err(self.at("lock", name))?;
             if is_directory(&path) {
                 let could_be_filled = from.is_some() && !tried && is_empty(&path);
                 if !could_be_filled {

@@ -25,7 +25,7 @@ const SPARE: u64 = 1 << 20;
 pub(super) fn room_for(path: &Path, size: u64) -> Result<(), String> {
     match files::free_space(path) {
         Some(free) if free < size.saturating_add(SPARE) && SPARE < size => Err(format!(
-            "a file of it has {}, and `{}` has room for {} (No space left on device)",
+            "a file of it has {}, and `{}` has room for {}: make room there",
             Bytes::new(size),
             path.display(),
             Bytes::new(free)

@@ -309,10 +309,16 @@ fn keep_unknown(
     mut source: impl Read,
 ) -> Result<(Digest, u64), Failure> {
     let mut draft = store.draft().map_err(of_store)?;
-    io::copy(&mut source, &mut draft).map_err(|source| {
-        of_store(StoreError::File { what: "write", path: store.path().to_owned(), source })
-    })?;
-    draft.finish(lease).map_err(of_store)
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let count = source.read(&mut buffer).map_err(unreadable)?;
+        if count == 0 {
+            return draft.finish(lease).map_err(of_store);
+        }
+        io::Write::write_all(&mut draft, &buffer[..count]).map_err(|source| {
+            of_store(StoreError::File { what: "write", path: store.path().to_owned(), source })
+        })?;
+    }
 }
 
 /// What was in an archive.

@@ -63,11 +63,7 @@ impl Runtime {
             return Err(failed(DOING, to, ErrorKind::InvalidInput, reason));
         }
         let store = self.store()?;
-        let _lease = {
-            let lease = store.lease().map_err(at_store(DOING, to))?;
-            lease.keep([image.named.digest]).map_err(at_store(DOING, to))?;
-            lease
-        };
+        let _held = store.hold([image.named.digest]).map_err(at_store(DOING, to))?;
         let nearby = nearby(store, to);
         let (client, signing) = (registries.client(), registries.signing.as_ref());
         let send = Send { store, client, to, nearby, signing, told: &told };

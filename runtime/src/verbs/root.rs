@@ -1,6 +1,7 @@
 //! The files of an image, as a guest sees them.
 
 use std::fs::File;
+use std::io::ErrorKind as ErrorOfSystem;
 use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -188,7 +189,14 @@ impl Runtime {
         let unpacked = roots.get(&root_key(layers), |into| unpack(layers, open, into).map(|_| ()));
         unpacked.map_err(|error| {
             let kind = match &error {
-                RootsError::Unpack(_) => ErrorKind::NotRunnable,
+                RootsError::Unpack { source, .. } => match source.of_the_disk() {
+                    // It is the image's fault.
+                    None => ErrorKind::NotRunnable,
+                    Some(error) if error.kind() == ErrorOfSystem::ReadOnlyFilesystem => {
+                        ErrorKind::Unavailable
+                    }
+                    Some(_) => ErrorKind::Exhausted,
+                },
                 _ => ErrorKind::Unavailable,
             };
             failed("unpack the image", image, kind, error)

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::io::Read as _;
+use std::io::Read;
 use std::io::Write;
+
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::content::NAME;
 use crate::content::Store;
@@ -55,7 +58,6 @@ fn unwritten(source: io::Error) -> Failure {
 }
 
 fn write(store: &Store, images: &[Image], out: impl Write) -> Result<(), Failure> {
-    let lease = store.lease().map_err(of_store)?;
     let mut blobs = BTreeSet::new();
     let mut entries = Vec::new();
     let mut saved = Vec::new();
@@ -71,7 +73,7 @@ fn write(store: &Store, images: &[Image], out: impl Write) -> Result<(), Failure
             });
         }
     }
-    lease.keep(blobs.iter().copied()).map_err(of_store)?;
+    let _held = store.hold(blobs.iter().copied()).map_err(of_store)?;
     let mut archive = tar::Builder::new(out);
     let json = |value: serde_json::Result<Vec<u8>>| value.map_err(|e| unwritten(e.into()));
     add(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -81,13 +83,33 @@ fn write(store: &Store, images: &[Image], out: impl Write) -> Result<(), Failure
         add(&mut archive, "manifest.json", &json(serde_json::to_vec(&saved))?)?;
     }
     for digest in blobs {
-        let mut blob = store.blob(&digest).map_err(of_store)?;
+        let blob = store.blob(&digest).map_err(of_store)?;
         let size = blob.metadata().map_err(unwritten)?.len();
         let mut header = header_of(size);
         let path = format!("blobs/sha256/{}", digest.hex());
-        archive.append_data(&mut header, path, (&mut blob).take(size)).map_err(unwritten)?;
+        let mut hashed = Hashed { inner: blob.take(size), hasher: Sha256::new() };
+        archive.append_data(&mut header, path, &mut hashed).map_err(unwritten)?;
+        // What rotted here is not handed on.
+        if Digest::from_hasher(hashed.hasher) != digest {
+            let reason = "its content is not what its name says; pull it again".to_owned();
+            return Err(of_store(StoreError::Broken { digest, reason }));
+        }
     }
     archive.into_inner().and_then(|mut out| out.flush()).map_err(unwritten)
+}
+
+/// Passes on what it reads, and hashes it.
+struct Hashed<R> {
+    inner: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// How an image is named in an archive: by its tag for those who follow the specification, and

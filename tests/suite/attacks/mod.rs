@@ -88,14 +88,14 @@ fn list() -> Vec<Entry> {
     toml::from_str::<List>(&text).unwrap().attack
 }
 
-/// The tests of this folder, and those of images and registries, by their paths in the suite.
+/// The tests of this folder, and those of images, their store and registries, by their paths in the suite.
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let suite = root().join("tests/suite");
     let own = fs::read_dir(suite.join("attacks")).unwrap();
     let own = own.map(|entry| ("attacks::", entry.unwrap().path()));
-    for (place, path) in own.chain(["images.rs", "registry.rs"].map(|name| ("", suite.join(name))))
-    {
+    let others = ["images.rs", "crash.rs", "registry.rs"].map(|name| ("", suite.join(name)));
+    for (place, path) in own.chain(others) {
         let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
         let mut is_test = false;
@@ -149,9 +149,10 @@ fn every_test_that_the_list_names_exists() {
 
 #[test]
 fn every_attack_on_what_exists_has_a_test() {
-    // What is built: files, limits, the command line, registries, the artifact cache.
+    // What is built: files, limits, the command line, registries, the artifact cache, the store.
     let (files, limits, command_line) = (1..=23, 24..=44, 74..=85);
-    let built = files.chain(limits).chain(command_line).chain(54..=63).chain([68, 69, 70]);
+    let (registries, cache, store) = (54..=63, [68, 69, 70], 114..=120);
+    let built = files.chain(limits).chain(command_line).chain(registries).chain(cache).chain(store);
     let without = built.filter(|number| {
         let list = list();
         let entry = list.iter().find(|entry| entry.number == *number).unwrap();
