@@ -24,7 +24,8 @@ use crate::words;
 /// `$SOURCE_DATE_EPOCH` says, in seconds since 1970; without it, of 1970.
 ///
 /// Of a directory, its `Dockerfile` or else its `Containerfile` says what is in the image; what its
-/// `.dockerignore` says is left out. There is no guest OS, so `RUN` is refused.
+/// `.dockerignore` says is left out. There is no guest OS, so `RUN` is refused; `COPY` takes `--from`,
+/// `--chmod`, `--chown` by numbers, and `--link`.
 #[derive(Args, Debug)]
 pub(super) struct Build {
     /// The program, `.wasm` or `.wat`, or the directory whose files a Dockerfile copies

@@ -1,5 +1,6 @@
 //! The rows of the target table, in its order, one a file.
 
+mod build;
 mod compute;
 mod crowd;
 mod files;
@@ -46,6 +47,7 @@ pub(crate) const ROWS: &[Row] = &[
     image_start::ROW,
     pull::ROW,
     unpack::ROW,
+    build::ROW,
 ];
 
 /// The lines of one part of a row; where something is missing for it, a line that says so, so that
