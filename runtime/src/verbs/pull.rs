@@ -150,12 +150,16 @@ impl Fetch<'_> {
     /// be sent on. What of it cannot be had is not needed here.
     async fn others(&self, others: &[Descriptor], chosen: &Manifest) -> Result<(), Error> {
         let has = |layer: &Descriptor| chosen.layers.iter().any(|own| own.digest == layer.digest);
-        let others = others
-            .iter()
-            .filter(|entry| entry.artifact_type.is_none() && !self.store.has(&entry.digest));
+        let others = others.iter().filter(|entry| entry.artifact_type.is_none());
         for entry in others.take(OTHERS_MAX) {
-            let found = self.client.manifest(&self.reference.with_digest(entry.digest)).await;
-            let Ok((_, bytes)) = found else { continue };
+            let found = match self.store.read(&entry.digest, crate::image::DOCUMENT_SIZE_MAX) {
+                Ok(bytes) => Ok(bytes),
+                Err(_) => {
+                    let reference = self.reference.with_digest(entry.digest);
+                    self.client.manifest(&reference).await.map(|(_, bytes)| bytes)
+                }
+            };
+            let Ok(bytes) = found else { continue };
             let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else { continue };
             let config = &manifest.config;
             if !manifest.layers.iter().all(has) || CONFIG_SIZE_MAX < config.size {

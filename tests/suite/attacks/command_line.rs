@@ -541,6 +541,13 @@ fn compilers_of(pid: u32) -> Vec<u32> {
     .collect()
 }
 
+/// Whether a process is no more, and holds no file any more: what it was started as is forgotten a
+/// moment earlier.
+fn has_ended(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit(')').next().is_none_or(|rest| !rest.starts_with([' ']) || rest.starts_with(" Z"))
+}
+
 /// Starts a run that says nothing and reads nothing.
 fn silent(mut run: Run) -> Child {
     let command = run.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -562,13 +569,14 @@ fn a_signal_while_compiling_ends_the_compiler_and_what_it_wrote_is_cleared_away(
             names.filter(|name| name.to_string_lossy().starts_with(".draft")).count()
         };
         wait_until("a compiler", || !compilers_of(child.id()).is_empty());
+        let compilers = compilers_of(child.id());
         // Neither of these is a reason to end.
         send(&child, Signal::PIPE);
         stop_and_continue(&child);
         send(&child, signal);
         // A shell says 128 and the signal's number.
         assert_eq!(end(&mut child).signal(), Some(signal.as_raw()));
-        wait_until("the compiler's end", || compilers_of(child.id()).is_empty());
+        wait_until("the compiler's end", || compilers.iter().all(|pid| has_ended(*pid)));
         assert!(drafts() <= 1, "of the one that was just killed");
     }
     // The next that compiles clears it away.
@@ -595,7 +603,7 @@ fn a_signal_while_waiting_for_anothers_compiler_ends_the_one_that_waits_alone() 
     }
     send(&first, Signal::INT);
     assert_eq!(end(&mut first).signal(), Some(Signal::INT.as_raw()));
-    wait_until("the compiler's end", || compilers_of(first.id()).is_empty());
+    wait_until("the compiler's end", || has_ended(compiler));
     host.attack([] as [&str; 0], &Guest::new()).expect_code(0);
 }
 
