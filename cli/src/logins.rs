@@ -34,7 +34,7 @@ pub(crate) fn registries() -> anyhow::Result<Registries> {
     }
     let docker = folders::docker_config().map(|folder| folder.join("config.json"));
     let mut all = docker.map_or(Ok(None), |path| object(&path))?.unwrap_or_default();
-    if let Some(own) = own_file().map_or(Ok(None), |path| object(&path))? {
+    if let Some(own) = own_file().map_or(Ok(None), |path| own_object(&path))? {
         // What was said to us is newer than what was said to docker, and needs no helper.
         let auths = own.get("auths").and_then(Value::as_object).cloned().unwrap_or_default();
         for (registry, login) in auths {
@@ -68,7 +68,7 @@ pub(crate) fn forget(registry: &str) -> anyhow::Result<bool> {
 fn change(change: impl FnOnce(&mut Map<String, Value>)) -> anyhow::Result<()> {
     let path = own_file().context("there is no place for logins: set HOME or ARIL_CONFIG_DIR")?;
     let failed = || format!("cannot write the logins in `{}`", path.display());
-    let mut all = object(&path)?.unwrap_or_default();
+    let mut all = own_object(&path)?.unwrap_or_default();
     let auths = all.entry("auths").or_insert_with(|| json!({}));
     change(auths.as_object_mut().with_context(failed)?);
     let folder = path.parent().with_context(failed)?;
@@ -83,6 +83,18 @@ fn change(change: impl FnOnce(&mut Map<String, Value>)) -> anyhow::Result<()> {
 
 fn own_file() -> Option<PathBuf> {
     folders::config().map(|folder| folder.join("auth.json"))
+}
+
+/// Reads our own file of logins, which nobody else may read: what could be read is known by now.
+fn own_object(path: &Path) -> anyhow::Result<Option<Map<String, Value>>> {
+    if aril::others_may_read(path) {
+        anyhow::bail!(
+            "others than you may read the logins in `{0}`: `chmod 600 {0}`, and change the passwords \
+             in it if others could know them",
+            path.display()
+        );
+    }
+    object(path)
 }
 
 fn object(path: &Path) -> anyhow::Result<Option<Map<String, Value>>> {

@@ -116,4 +116,5 @@ pub use verbs::Standing;
 pub use verbs::StoreReport;
 pub use verbs::Volume;
 pub use verbs::close_inherited;
+pub use verbs::others_may_read;
 pub use verbs::roles;

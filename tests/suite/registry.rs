@@ -304,3 +304,14 @@ fn a_large_image_is_pulled_in_little_memory() {
     assert!(peak < 64 << 20, "{} MiB", peak >> 20);
     aril(&own, &format!("run {name}")).expect_code(0);
 }
+
+#[test]
+fn logins_that_others_may_read_are_not_used() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path().join("config")).unwrap();
+    let file = bench.file("config/auth.json", r#"{"auths": {"127.0.0.1:9": {"auth": "YTpi"}}}"#);
+    for (mode, text) in [(0o644, "chmod 600"), (0o660, "chmod 600"), (0o600, "connect")] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        aril(&bench, "pull 127.0.0.1:9/team/app:1").expect_code(125).expect_error(text);
+    }
+}

@@ -45,7 +45,7 @@ pub(super) enum PullPolicy {
 /// How registries are reached.
 #[derive(Args, Debug)]
 pub(super) struct RegistryFlags {
-    /// Also without encryption, and whatever its certificate is worth: only for tests
+    /// Speak to the registry without encryption: only for tests
     #[arg(long)]
     insecure: bool,
 }

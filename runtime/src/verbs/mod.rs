@@ -40,6 +40,7 @@ pub use prepare::Artifact;
 pub use prepare::Source;
 pub use pull::Progress;
 pub use registries::Registries;
+pub use registries::others_may_read;
 pub use roles::close_inherited;
 pub use roles::roles;
 pub use root::ImageFiles;

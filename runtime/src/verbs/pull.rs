@@ -152,14 +152,14 @@ impl Fetch<'_> {
         let has = |layer: &Descriptor| chosen.layers.iter().any(|own| own.digest == layer.digest);
         let others = others.iter().filter(|entry| entry.artifact_type.is_none());
         for entry in others.take(OTHERS_MAX) {
-            let found = match self.store.read(&entry.digest, crate::image::DOCUMENT_SIZE_MAX) {
-                Ok(bytes) => Ok(bytes),
-                Err(_) => {
-                    let reference = self.reference.with_digest(entry.digest);
-                    self.client.manifest(&reference).await.map(|(_, bytes)| bytes)
-                }
+            let kept = self.store.read(&entry.digest, crate::image::DOCUMENT_SIZE_MAX);
+            let bytes = if let Ok(bytes) = kept {
+                bytes
+            } else {
+                let reference = self.reference.with_digest(entry.digest);
+                let Ok((_, bytes)) = self.client.manifest(&reference).await else { continue };
+                bytes
             };
-            let Ok(bytes) = found else { continue };
             let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else { continue };
             let config = &manifest.config;
             if !manifest.layers.iter().all(has) || CONFIG_SIZE_MAX < config.size {

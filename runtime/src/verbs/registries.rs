@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::error::ErrorKind;
+use crate::platform::files;
 use crate::registry::Client;
 use crate::registry::Credentials;
 use crate::registry::Login;
@@ -131,6 +132,12 @@ impl Registries {
     pub(super) fn client(&self) -> Client {
         Client::new(self.settings.clone(), self.credentials.clone())
     }
+}
+
+/// Whether others than its owner may read a file, so that what is secret in it is no more. False
+/// where there is none, and where the system does not tell.
+pub fn others_may_read(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| files::others_may_read(&metadata))
 }
 
 /// The failure of a registry in a verb.

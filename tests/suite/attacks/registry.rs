@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -309,7 +310,8 @@ fn an_address_in_a_layer_is_never_asked() {
 fn log_in(bench: &Bench, registry: &Hostile) {
     // `ali:open sesame` in base64.
     let login = json!({"auths": {registry.address.to_string(): {"auth": "YWxpOm9wZW4gc2VzYW1l"}}});
-    bench.file("config/auth.json", login.to_string());
+    let file = bench.file("config/auth.json", login.to_string());
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Fails where a login is in what was said.

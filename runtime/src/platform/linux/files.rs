@@ -111,6 +111,11 @@ pub(crate) fn foreign_hands(metadata: &Metadata) -> Option<&'static str> {
     }
 }
 
+/// Whether others than its owner may read or write a file.
+pub(crate) fn others_may_read(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o077 != 0
+}
+
 /// Takes the lock if nobody else holds it, and waits for it otherwise. It ends with the handle,
 /// and so with the process, however that ends.
 pub(crate) fn lock(file: &File) -> io::Result<()> {

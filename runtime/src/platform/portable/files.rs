@@ -84,6 +84,11 @@ pub(crate) fn foreign_hands(_metadata: &Metadata) -> Option<&'static str> {
     None
 }
 
+/// False: the standard library does not know who may read a file.
+pub(crate) fn others_may_read(_metadata: &Metadata) -> bool {
+    false
+}
+
 /// Takes the lock if nobody else holds it, and waits for it otherwise.
 pub(crate) fn lock(file: &File) -> io::Result<()> {
     file.lock()
