@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
@@ -531,4 +532,45 @@ fn a_run_that_pulls_is_held_to_the_policy() {
     scene.policy(&["key"], None);
     scene.aril(&format!("run {name}")).expect_code(0).expect_output("hello\n");
     scene.aril(&format!("run --pull always {name}")).expect_code(125).expect_error("it has none");
+}
+
+#[test]
+fn all_signatures_that_a_policy_asks_for_are_needed() {
+    let Some(scene) = Scene::new() else { return };
+    let (one, other) = (scene.keys("one"), scene.keys("other"));
+    let rule = |key: &str| {
+        let path = scene.own.path().join(format!("{key}.pub"));
+        json!({ "type": "sigstoreSigned", "keyPath": path })
+    };
+    let scope = json!({ &scene.registry.address: [rule("one"), rule("other")] });
+    let policy = json!({ "default": [{ "type": "reject" }], "transports": { "docker": scope } });
+    let sign = |key: &Path| format!("--sign-by-sigstore-private-key {}", key.display());
+    scene.push("team/both:1", &sign(&one));
+    scene.own.file("config/policy.json", policy.to_string());
+    scene.refused("team/both:1", "by");
+    scene.push("team/both:1", &sign(&other));
+    scene.pull("team/both:1").expect_code(0);
+}
+
+#[test]
+fn a_name_leads_to_what_was_signed_and_to_nothing_that_was_put_around_it() {
+    let Some(scene) = Scene::new() else { return };
+    let key = scene.keys("key");
+    let sign = format!("--sign-by-sigstore-private-key {}", key.display());
+    scene.push("team/app:1", &sign);
+    // Somebody who has no key lays an index of their own around one manifest that was signed.
+    let index = scene.document("team/app", "1");
+    let inner = index["manifests"][0].clone();
+    let other = index["manifests"][1].clone();
+    let around = json!({
+        "schemaVersion": 2, "mediaType": index["mediaType"], "manifests": [other, inner],
+    });
+    scene.send("team/app", "around", &around);
+    let name = scene.name("team/app:around");
+    scene.policy(&["key"], Some("matchRepository"));
+    scene.aril(&format!("rmi {}", scene.name("team/app:1"))).expect_code(0);
+    scene.aril("prune").expect_code(0);
+    scene.aril(&format!("pull -q {name}")).expect_code(0);
+    let kept = scene.aril("images -q --digests").expect_code(0).stdout;
+    assert_eq!(kept.trim(), inner["digest"].as_str().unwrap(), "what was signed, and no more");
 }

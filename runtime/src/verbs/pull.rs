@@ -115,15 +115,20 @@ impl Fetch<'_> {
         let (named, bytes) = self.document(self.reference).await?;
         let (mut digest, mut bytes) = (named.digest, bytes);
         let mut chain = vec![digest];
+        let mut documents = vec![named];
         let mut others = Vec::new();
         for _ in 0..=DEPTH_MAX {
             let document = Document::parse(&bytes).map_err(|error| self.not_runnable(error))?;
             match document {
                 Document::Manifest(manifest) => {
-                    verify::verify(&self.client, self.reference, &self.demand, &chain).await?;
+                    let signed =
+                        verify::verify(&self.client, self.reference, &self.demand, &chain).await?;
                     self.blobs(&manifest).await?;
-                    self.others(&others, &manifest).await?;
-                    return Ok(named);
+                    // Of an index that nobody signed, neither the name nor what it lists is kept.
+                    if signed + 1 < chain.len() {
+                        self.others(&others, &manifest).await?;
+                    }
+                    return Ok(documents.swap_remove(signed));
                 }
                 Document::Index(index) => {
                     let count = index.manifests.len();
@@ -138,7 +143,10 @@ impl Fetch<'_> {
                         inner => inner,
                     };
                     chain.push(digest);
-                    bytes = self.document(&self.reference.with_digest(digest)).await?.1;
+                    let (document, inner) =
+                        self.document(&self.reference.with_digest(digest)).await?;
+                    documents.push(document);
+                    bytes = inner;
                 }
             }
         }

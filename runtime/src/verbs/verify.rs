@@ -68,15 +68,16 @@ pub(super) fn signatures_tag(digest: Digest) -> String {
 }
 
 /// Fails unless an image has the signatures that are asked for: of any of the digests of `chain`,
-/// each of which leads to the next, so that who signs one signs what follows.
+/// each of which leads to the next, so that who signs one signs what follows. Says which of them is
+/// signed by all: what is before it is nobody's word but the registry's.
 pub(super) async fn verify(
     client: &Client,
     reference: &Reference,
     demand: &Demand<'_>,
     chain: &[Digest],
-) -> Result<(), Error> {
+) -> Result<usize, Error> {
     if demand.signed.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let mut search = Search {
         client,
@@ -89,9 +90,14 @@ pub(super) async fn verify(
         fault: None,
         broken: None,
     };
+    let mut level = 0;
     let found = async {
-        for digest in chain {
+        for (i, digest) in chain.iter().enumerate() {
+            let before = search.open.len();
             search.of(*digest).await;
+            if search.open.len() < before {
+                level = i;
+            }
             if search.is_over() {
                 break;
             }
@@ -103,7 +109,7 @@ pub(super) async fn verify(
         return Err(failed(DOING, reference, ErrorKind::Unavailable, reason));
     }
     if search.open.is_empty() {
-        return Ok(());
+        return Ok(level);
     }
     match search.broken {
         // What could not be asked for may be what is missing.
