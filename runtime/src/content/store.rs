@@ -40,9 +40,6 @@ const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// How deep indexes may be nested.
 const DEPTH_MAX: usize = 4;
 
-/// The most documents that one name may lead to.
-const DOCUMENTS_MAX: usize = 1024;
-
 /// What the store can fail at.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -362,10 +359,12 @@ impl Store {
                 reached.extend(manifest.layers.iter().map(|layer| layer.digest));
             }
             Document::Index(index) => {
-                // Of several platforms, only those that are wanted are fetched.
-                let present = index.manifests.iter().filter(|inner| self.has(&inner.digest));
-                for inner in present.take(DOCUMENTS_MAX) {
-                    self.reach(inner, reached, depth + 1)?;
+                // Of several platforms, only those that are wanted are fetched. What is broken of one
+                // is no reason to lose another.
+                for inner in &index.manifests {
+                    if !reached.contains(&inner.digest) && self.has(&inner.digest) {
+                        let _broken = self.reach(inner, reached, depth + 1);
+                    }
                 }
             }
         }
