@@ -20,13 +20,13 @@ pub(crate) fn registries() -> anyhow::Result<Registries> {
     let mut registries = Registries::default();
     if let Some(folder) = folders::config() {
         let path = folder.join("registries.toml");
-        if let Some(text) = read(&path)? {
+        if let Some(text) = read_trusted(&path)? {
             registries = registries
                 .settings(&text)
                 .with_context(|| format!("`{}` cannot be used", path.display()))?;
         }
         let path = folder.join("policy.json");
-        if let Some(text) = read(&path)? {
+        if let Some(text) = read_trusted(&path)? {
             registries = registries
                 .policy(&text)
                 .with_context(|| format!("`{}` cannot be used", path.display()))?;
@@ -104,11 +104,37 @@ fn object(path: &Path) -> anyhow::Result<Option<Map<String, Value>>> {
     object.map(Some).with_context(|| format!("`{}` is not what it should be", path.display()))
 }
 
-/// The text of a file, where there is one.
+/// The largest file of settings, a policy or logins, in bytes.
+const SIZE_MAX: u64 = 4 << 20;
+
+/// The text of a file, where there is one. A link that leads nowhere is not taken for that: who put
+/// it there meant something.
 fn read(path: &Path) -> anyhow::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    let failed = || format!("cannot read `{}`", path.display());
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.with_context(failed)?,
+    };
+    if !fs::metadata(path).with_context(failed)?.is_file() {
+        anyhow::bail!("{}: it is not a regular file", failed());
     }
+    let mut text = String::new();
+    let file = fs::File::open(path).with_context(failed)?;
+    io::Read::read_to_string(&mut io::Read::take(file, SIZE_MAX + 1), &mut text)
+        .with_context(failed)?;
+    if SIZE_MAX < text.len() as u64 {
+        anyhow::bail!("{}: it is larger than {} MiB", failed(), SIZE_MAX >> 20);
+    }
+    Ok(Some(text))
+}
+
+/// The text of a file that says what is believed, which nobody else may write.
+fn read_trusted(path: &Path) -> anyhow::Result<Option<String>> {
+    if aril::others_may_write(path) {
+        anyhow::bail!(
+            "others than you may write to `{0}`, and so say what is believed: `chmod go-w {0}`",
+            path.display()
+        );
+    }
+    read(path)
 }

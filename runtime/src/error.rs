@@ -96,7 +96,8 @@ impl Error {
                     GrantError::Open { .. }
                     | GrantError::NotADirectory { .. }
                     | GrantError::NoWorkingDirectory { .. }
-                    | GrantError::HoldsCache { .. } => ErrorKind::Denied,
+                    | GrantError::HoldsCache { .. }
+                    | GrantError::HoldsImages { .. } => ErrorKind::Denied,
                     GrantError::GuestPath { .. }
                     | GrantError::Twice { .. }
                     | GrantError::WorkingDirectory { .. }

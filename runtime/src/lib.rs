@@ -117,4 +117,5 @@ pub use verbs::StoreReport;
 pub use verbs::Volume;
 pub use verbs::close_inherited;
 pub use verbs::others_may_read;
+pub use verbs::others_may_write;
 pub use verbs::roles;

@@ -233,21 +233,21 @@ fn a_file_that_is_not_there_is_not_found() {
 fn a_grant_that_cannot_be_made_is_one_clear_error() {
     let bench = Bench::new();
     let guest = bench.file("guest.wat", NOTHING);
-    fs::create_dir(bench.path().join("data")).unwrap();
+    fs::create_dir(bench.path().join("dir")).unwrap();
 
     for (grants, text) in [
         (&["./absent:/data"][..], "`./absent`"),
-        (&["./data:/data", "./data:/data:ro"], "`/data` is granted twice"),
-        (&["./data:/data", "./data:/data/"], "`/data` is granted twice"),
-        (&["./data:/a/../../b"], "`.` and `..` lead elsewhere"),
-        (&["./data:/.."], "`.` and `..` lead elsewhere"),
-        (&["./data:data"], "it must be absolute"),
-        (&["./data"], "HOST:GUEST"),
-        (&["./data:"], "HOST:GUEST"),
+        (&["./dir:/data", "./dir:/data:ro"], "`/data` is granted twice"),
+        (&["./dir:/data", "./dir:/data/"], "`/data` is granted twice"),
+        (&["./dir:/a/../../b"], "`.` and `..` lead elsewhere"),
+        (&["./dir:/.."], "`.` and `..` lead elsewhere"),
+        (&["./dir:data"], "it must be absolute"),
+        (&["./dir"], "HOST:GUEST"),
+        (&["./dir:"], "HOST:GUEST"),
         (&[":/data"], "HOST:GUEST"),
         (&[""], "HOST:GUEST"),
         (&["no name:/data"], "./no name"),
-        (&["./data:/data:rx"], "it must be absolute"),
+        (&["./dir:/data:rx"], "it must be absolute"),
     ] {
         let flags = grants.iter().flat_map(|grant| ["-v", grant].map(OsStr::new));
         let args: Vec<&OsStr> = flags.chain([guest.as_os_str()]).collect();
@@ -437,10 +437,10 @@ fn shell(bench: &Bench, script: &str) -> Output {
 #[test]
 fn streams_that_are_closed_from_the_start_do_no_harm() {
     let bench = Bench::new();
-    let data = bench.file("data/a.txt", "what was there");
+    let data = bench.file("dir/a.txt", "what was there");
 
     for redirection in [">&-", "2>&-", "<&-", "<&- >&- 2>&-"] {
-        let output = in_a_shell(&bench, HELLO, "-i -v ./data:/data", redirection);
+        let output = in_a_shell(&bench, HELLO, "-i -v ./dir:/data", redirection);
         assert_eq!(output.status.code(), Some(0), "{redirection}: {output:?}");
     }
 

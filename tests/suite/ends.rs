@@ -150,7 +150,7 @@ fn a_guest_that_waits_for_input_ends_at_its_deadline() {
 #[test]
 fn a_guest_that_opens_a_pipe_without_a_writer_ends_at_its_deadline() {
     let bench = Bench::new();
-    let folder = bench.path().join("data");
+    let folder = bench.path().join("dir");
     std::fs::create_dir(&folder).unwrap();
     let made = Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap();
     assert!(made.success());

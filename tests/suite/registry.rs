@@ -90,7 +90,7 @@ fn a_login_is_needed_kept_for_this_user_alone_and_forgotten() {
     let own = bench_with(&name);
 
     let refused = aril(&own, &format!("push {name}")).expect_code(125);
-    refused.expect_error("neither without a login");
+    refused.expect_error("`aril login`");
     log_in(&own, &registry, "open barley\n").expect_code(125).expect_error("UNAUTHORIZED");
     assert!(!own.path().join("config/auth.json").exists(), "a login that is none was kept");
     log_in(&own, &registry, "open sesame\n").expect_code(0).expect_output("Login Succeeded\n");
@@ -98,7 +98,7 @@ fn a_login_is_needed_kept_for_this_user_alone_and_forgotten() {
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
     goes_there_and_back(&own, &name);
     aril(&own, &format!("logout {}", registry.address)).expect_code(0);
-    aril(&own, &format!("pull {name}")).expect_code(125).expect_error("neither without a login");
+    aril(&own, &format!("pull {name}")).expect_code(125).expect_error("`aril login`");
     assert!(!registry.log().contains("sesame"), "the password is in the registry's log");
 }
 
@@ -131,7 +131,7 @@ fn an_encrypted_registry_of_an_authority_of_our_own_is_used_with_a_login() {
     goes_there_and_back(&own, &name);
     aril(&own, &format!("pull {name}")).expect_code(0);
     aril(&own, &format!("logout {}", registry.address)).expect_code(0);
-    aril(&own, &format!("push {name}")).expect_code(125).expect_error("neither without a login");
+    aril(&own, &format!("push {name}")).expect_code(125).expect_error("`aril login`");
 
     // An authority for one registry is none for another.
     let toml = format!("[registry.\"other.example\"]\nca = [{:?}]\n", registry.authority);
@@ -181,7 +181,7 @@ fn logins_of_docker_and_of_its_helpers_are_used() {
     };
     let push = format!("push {name}");
 
-    as_docker(&push, "{}").expect_code(125).expect_error("neither without a login");
+    as_docker(&push, "{}").expect_code(125).expect_error("`aril login`");
     let of_helper = format!(r#"{{"credHelpers":{{"{}":"cave"}}}}"#, registry.address);
     as_docker(&push, &of_helper).expect_code(0);
     let asked = fs::read_to_string(folder.join("asked")).unwrap();
@@ -314,4 +314,25 @@ fn logins_that_others_may_read_are_not_used() {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         aril(&bench, "pull 127.0.0.1:9/team/app:1").expect_code(125).expect_error(text);
     }
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_or_that_others_may_write_is_not_passed_over() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path().join("config")).unwrap();
+    let path = bench.path().join("config/policy.json");
+    let refused = |text: &str| {
+        aril(&bench, "pull 127.0.0.1:9/team/app:1").expect_code(125).expect_error(text);
+    };
+    std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+    refused("policy.json");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    refused("not a regular file");
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, r#"{"default": [{"type": "insecureAcceptAnything"}]}"#).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    refused("chmod go-w");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    refused("connect");
 }

@@ -16,12 +16,12 @@ use crate::support::guest;
 /// A bench whose folder `data` holds `a.txt`, a link out of it, and a folder.
 fn bench_with_data() -> Bench {
     let bench = Bench::with_shared_cache();
-    bench.file("data/a.txt", "what is in a");
-    bench.file("data/inner/b.txt", "what is in b");
+    bench.file("dir/a.txt", "what is in a");
+    bench.file("dir/inner/b.txt", "what is in b");
     bench.file("secret.txt", "a secret");
-    symlink("../secret.txt", bench.path().join("data/out")).unwrap();
-    symlink(bench.path().join("secret.txt"), bench.path().join("data/absolute")).unwrap();
-    symlink("../nothing.txt", bench.path().join("data/nowhere")).unwrap();
+    symlink("../secret.txt", bench.path().join("dir/out")).unwrap();
+    symlink(bench.path().join("secret.txt"), bench.path().join("dir/absolute")).unwrap();
+    symlink("../nothing.txt", bench.path().join("dir/nowhere")).unwrap();
     bench
 }
 
@@ -38,14 +38,14 @@ fn run(bench: &Bench, flags: &[&str], guest: &Path, args: &[&str]) -> Outcome {
 fn a_directory_granted_for_writing_can_be_read_and_written() {
     let Some(open) = guest("open.wasm") else { return };
     let bench = bench_with_data();
-    let grant = ["-v", "./data:/data"];
+    let grant = ["-v", "./dir:/data"];
 
     run(&bench, &grant, &open, &["/data/a.txt"]).expect_code(0).expect_output("what is in a");
     run(&bench, &grant, &open, &["-w", "/data/new.txt", "new"]).expect_code(0);
     run(&bench, &grant, &open, &["-a", "/data/inner/b.txt", " and more"]).expect_code(0);
     run(&bench, &grant, &open, &["-u", "/data/a.txt"]).expect_code(0);
 
-    let read = |name: &str| fs::read_to_string(bench.path().join("data").join(name));
+    let read = |name: &str| fs::read_to_string(bench.path().join("dir").join(name));
     assert_eq!(read("new.txt").unwrap(), "new");
     assert_eq!(read("inner/b.txt").unwrap(), "what is in b and more");
     assert_eq!(read("a.txt").unwrap_err().kind(), std::io::ErrorKind::NotFound);
@@ -55,7 +55,7 @@ fn a_directory_granted_for_writing_can_be_read_and_written() {
 fn a_directory_granted_for_reading_cannot_be_changed() {
     let Some(open) = guest("open.wasm") else { return };
     let bench = bench_with_data();
-    let grant = ["-v", "./data:/data:ro"];
+    let grant = ["-v", "./dir:/data:ro"];
 
     run(&bench, &grant, &open, &["/data/a.txt"]).expect_code(0).expect_output("what is in a");
     for change in [
@@ -68,8 +68,8 @@ fn a_directory_granted_for_reading_cannot_be_changed() {
         outcome.expect_error("it was granted with `:ro`; grant it without");
     }
 
-    assert_eq!(fs::read_to_string(bench.path().join("data/a.txt")).unwrap(), "what is in a");
-    assert!(!bench.path().join("data/new.txt").exists());
+    assert_eq!(fs::read_to_string(bench.path().join("dir/a.txt")).unwrap(), "what is in a");
+    assert!(!bench.path().join("dir/new.txt").exists());
 }
 
 #[test]
@@ -84,13 +84,13 @@ fn a_grant_ends_at_its_directory() {
         "/data/inner/../../secret.txt",
         "/data/inner/../../../../../../../../../../etc/passwd",
     ] {
-        for grant in ["./data:/data:ro", "./data:/data"] {
+        for grant in ["./dir:/data:ro", "./dir:/data"] {
             let outcome = run(&bench, &["-v", grant], &open, &[path]).expect_code(1);
             let outcome = outcome.expect_output("");
             outcome.expect_error(&format!("was denied `{path}`")).expect_error("leads out of");
         }
     }
-    run(&bench, &["-v", "./data:/data"], &open, &["-w", "/data/out", "x"]).expect_code(1);
+    run(&bench, &["-v", "./dir:/data"], &open, &["-w", "/data/out", "x"]).expect_code(1);
     assert_eq!(fs::read_to_string(bench.path().join("secret.txt")).unwrap(), "a secret");
 }
 
@@ -103,7 +103,7 @@ fn a_guest_cannot_tell_what_exists_outside_of_its_grants() {
         let guests_own = outcome.stderr.lines().next().unwrap();
         guests_own.strip_prefix(path).unwrap().to_owned()
     };
-    let grant = &["-v", "./data:/data:ro"];
+    let grant = &["-v", "./dir:/data:ro"];
 
     for (flags, exists, missing) in [
         (&[][..], "/etc/passwd", "/etc/no-such-file"),
@@ -141,7 +141,7 @@ fn a_grant_is_the_directory_that_was_granted_whatever_takes_its_name() {
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 52)))))"#,
     );
     bench.file("other/a.txt", "what is in the other");
-    let mut command = bench.run(["-i", "-v", "./data:/data:ro"]).command;
+    let mut command = bench.run(["-i", "-v", "./dir:/data:ro"]).command;
     let mut child = command
         .arg(&guest)
         .stdin(Stdio::piped())
@@ -152,8 +152,8 @@ fn a_grant_is_the_directory_that_was_granted_whatever_takes_its_name() {
     let mut said = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
 
-    fs::rename(bench.path().join("data"), bench.path().join("moved")).unwrap();
-    symlink("other", bench.path().join("data")).unwrap();
+    fs::rename(bench.path().join("dir"), bench.path().join("moved")).unwrap();
+    symlink("other", bench.path().join("dir")).unwrap();
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go").unwrap();
     let output = child.wait_with_output().unwrap();
 
@@ -175,7 +175,7 @@ fn a_guest_without_grants_has_an_empty_root_that_it_cannot_write_to() {
 fn several_grants_are_seen_beside_each_other() {
     let Some(open) = guest("open.wasm") else { return };
     let bench = bench_with_data();
-    let grants = ["-v", "./data:/data:ro", "-v", "./data/inner:/data/deep:ro"];
+    let grants = ["-v", "./dir:/data:ro", "-v", "./dir/inner:/data/deep:ro"];
 
     run(&bench, &grants, &open, &["/data/a.txt"]).expect_code(0).expect_output("what is in a");
     run(&bench, &grants, &open, &["/data/deep/b.txt"]).expect_code(0).expect_output("what is in b");
@@ -186,7 +186,7 @@ fn a_single_file_is_refused_by_name_and_says_what_to_grant_instead() {
     let bench = bench_with_data();
     let guest = bench.file("guest.wat", "(module (func (export \"_start\")))");
 
-    let outcome = run(&bench, &["-v", "./data/a.txt:/a.txt:ro"], &guest, &[]);
+    let outcome = run(&bench, &["-v", "./dir/a.txt:/a.txt:ro"], &guest, &[]);
 
     outcome.expect_code(125).expect_error("single files").expect_error("the directory it is in");
 }
@@ -196,7 +196,7 @@ fn a_single_file_is_refused_by_name_and_says_what_to_grant_instead() {
 #[test]
 fn a_program_starts_in_its_working_directory_in_every_world() {
     let bench = bench_with_data();
-    let flags = ["-v", "./data:/data:ro", "-w", "/data/inner"];
+    let flags = ["-v", "./dir:/data:ro", "-w", "/data/inner"];
 
     for (name, args) in [
         ("open.wasm", &["b.txt"][..]),
@@ -212,15 +212,15 @@ fn a_program_starts_in_its_working_directory_in_every_world() {
 fn a_working_directory_cannot_be_reached_through_a_link_out_of_its_grant() {
     let bench = bench_with_data();
     let guest = bench.file("guest.wat", "(module (func (export \"_start\")))");
-    symlink("/", bench.path().join("data/root")).unwrap();
-    symlink("inner", bench.path().join("data/within")).unwrap();
+    symlink("/", bench.path().join("dir/root")).unwrap();
+    symlink("inner", bench.path().join("dir/within")).unwrap();
 
     for directory in ["/data/root", "/data/root/etc", "/data/missing", "/data/a.txt"] {
-        let flags = ["-v", "./data:/data:ro", "-w", directory];
+        let flags = ["-v", "./dir:/data:ro", "-w", directory];
         let outcome = run(&bench, &flags, &guest, &[]).expect_code(125);
         outcome.expect_error(&format!("cannot open the working directory `{directory}`"));
     }
-    run(&bench, &["-v", "./data:/data:ro", "-w", "/data/within"], &guest, &[]).expect_code(0);
+    run(&bench, &["-v", "./dir:/data:ro", "-w", "/data/within"], &guest, &[]).expect_code(0);
 }
 
 // --- Variables.
@@ -656,7 +656,7 @@ fn a_component_in_python_is_told_why_each_call_on_a_path_was_denied() {
         (&["utime", "/data/a.txt"], "/data/a.txt"),
     ] {
         let args = [&["os"], call].concat();
-        let outcome = run(&bench, &["-v", "./data:/data:ro"], &component, &args).expect_code(1);
+        let outcome = run(&bench, &["-v", "./dir:/data:ro"], &component, &args).expect_code(1);
         outcome.expect_error(&format!("denied writing `{path}`: it was granted with `:ro`"));
     }
     for call in ["stat", "readlink"] {
@@ -668,11 +668,11 @@ fn a_component_in_python_is_told_why_each_call_on_a_path_was_denied() {
 #[test]
 fn a_denial_below_an_opened_directory_has_the_reason_of_its_grant() {
     let bench = bench_with_data();
-    symlink("/etc", bench.path().join("data/inner/out")).unwrap();
+    symlink("/etc", bench.path().join("dir/inner/out")).unwrap();
     let python = "import os, sys\nat = os.open('/data/inner', os.O_RDONLY)\n\
                   getattr(os, sys.argv[1])(*sys.argv[2:], dir_fd=at)";
     let call = |access: &str, call: &[&str]| -> Vec<Outcome> {
-        let grant = format!("./data:/data{access}");
+        let grant = format!("./dir:/data{access}");
         [
             ("cpython.wasm", [&["-c", python], call].concat()),
             ("component-py.wasm", [&["below", "/data/inner"], call].concat()),
@@ -706,7 +706,7 @@ fn what_the_host_itself_refuses_is_no_denial() {
         ("component-py.wasm", &["os", "link", "/data/inner", "/data/second"]),
     ] {
         let Some(guest) = guest(name) else { continue };
-        let outcome = run(&bench, &["-v", "./data:/data"], &guest, args).expect_code(1);
+        let outcome = run(&bench, &["-v", "./dir:/data"], &guest, args).expect_code(1);
         let outcome = outcome.expect_error("Operation not permitted");
         assert!(!outcome.stderr.contains("denied `/data"), "{outcome:?}");
     }
@@ -752,10 +752,10 @@ attempt('list', lambda: sorted(os.listdir('/data')))
 attempt('root', lambda: os.listdir('/'))
 print('environment', dict(os.environ))
 ";
-    let before = fs::metadata(bench.path().join("data/a.txt")).unwrap().modified().unwrap();
+    let before = fs::metadata(bench.path().join("dir/a.txt")).unwrap().modified().unwrap();
 
     let args = ["-c", script];
-    let outcome = run(&bench, &["-v", "./data:/data:ro"], &python, &args).expect_code(0);
+    let outcome = run(&bench, &["-v", "./dir:/data:ro"], &python, &args).expect_code(0);
 
     outcome.expect_output(
         "read what is in a\nwrite refused\ncreate refused\nremove refused\nrename refused\n\
@@ -763,7 +763,7 @@ print('environment', dict(os.environ))
          climbing refused\nfollowing refused\nfollowing far refused\n\
          list ['a.txt', 'absolute', 'inner', 'nowhere', 'out']\nroot []\nenvironment {}\n",
     );
-    let after = fs::metadata(bench.path().join("data/a.txt")).unwrap().modified().unwrap();
+    let after = fs::metadata(bench.path().join("dir/a.txt")).unwrap().modified().unwrap();
     assert_eq!(before, after);
 }
 

@@ -127,3 +127,26 @@ fn without_an_image_a_volume_is_granted_all_the_same() {
     let refused = bench.run(["-v", "data:data", "empty.wat"]).outcome();
     refused.expect_code(125).expect_error("it must be absolute");
 }
+
+#[test]
+fn a_guest_is_not_granted_writing_to_where_images_and_volumes_are() {
+    let bench = Bench::new();
+    bench.file("empty.wat", "(module (func (export \"_start\")))");
+    let data = bench.data();
+    let data = data.display();
+    let above = bench.path().display().to_string();
+    // Also where it is not there yet.
+    let refused = bench.run([format!("-v{above}:/x").as_str(), "empty.wat"]).outcome();
+    refused.expect_code(125).expect_error("holds the folder for");
+    aril(&bench, "volume create other");
+    for place in [format!("{data}"), format!("{data}/volumes"), format!("{data}/volumes/other")] {
+        let refused = bench.run([format!("-v{place}:/x").as_str(), "empty.wat"]).outcome();
+        refused.expect_code(125).expect_error("holds the folder for images");
+        bench.run([format!("-v{place}:/x:ro").as_str(), "empty.wat"]).outcome().expect_code(0);
+    }
+    // A link in the place of a volume is none.
+    bench.file("elsewhere/_data/secret", "secret");
+    std::os::unix::fs::symlink(bench.path().join("elsewhere"), bench.data().join("volumes/linked"))
+        .unwrap();
+    bench.run(["-v", "linked:/x", "empty.wat"]).outcome().expect_code(125);
+}

@@ -30,10 +30,19 @@ pub struct Directory {
     // Invariant: `check_guest_path` accepted it.
     pub(super) guest: String,
     pub(super) access: Access,
-    /// A folder that was found to be beside this directory, and not in it or around it.
-    beside: Arc<OnceLock<PathBuf>>,
+    /// The folders that were found to be beside this directory, and not in it or around it.
+    beside: Arc<OnceLock<Kept>>,
     /// Held as long as it is granted, so that nobody removes it.
     _lock: Option<Arc<File>>,
+    /// Whether it is ours: an image's files or a volume, which are among what is kept.
+    is_ours: bool,
+}
+
+/// What Aril keeps: machine code, and perhaps images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    cache: PathBuf,
+    data: Option<PathBuf>,
 }
 
 impl Directory {
@@ -68,6 +77,7 @@ impl Directory {
             access,
             beside: Arc::default(),
             _lock: None,
+            is_ours: false,
         })
     }
 
@@ -85,12 +95,13 @@ impl Directory {
             access,
             beside: Arc::default(),
             _lock: None,
+            is_ours: true,
         })
     }
 
     /// The same, with a lock that is held as long as it is granted.
     pub(crate) fn locked(self, lock: File) -> Self {
-        Self { _lock: Some(Arc::new(lock)), ..self }
+        Self { _lock: Some(Arc::new(lock)), is_ours: true, ..self }
     }
 
     /// Whether the other grant is this one: the same handle, seen and used alike.
@@ -110,22 +121,31 @@ impl Directory {
         self.access
     }
 
-    /// Refuses a directory that a guest may write to and that `folder` is in, or that is in it.
-    pub(crate) fn check_beside(&self, folder: &Path) -> Result<(), GrantError> {
+    /// Refuses a directory that a guest may write to and that the folder for machine code is in, or
+    /// that is in it; and the same with the one for images, unless the directory is of that itself.
+    pub(crate) fn check_beside(&self, cache: &Path, data: Option<&Path>) -> Result<(), GrantError> {
         // Looking takes a dozen calls, and what is held by handle does not change.
-        if self.access == Access::ReadOnly || self.beside.get().is_some_and(|known| known == folder)
-        {
+        let is_known = |known: &Kept| known.cache == cache && known.data.as_deref() == data;
+        if self.access == Access::ReadOnly || self.beside.get().is_some_and(is_known) {
             return Ok(());
         }
-        match files::are_nested(&self.handle, &self.host, folder) {
-            Ok(false) => {
-                // Where another runtime was first, this one looks each time.
-                let _first = self.beside.set(folder.to_owned());
-                Ok(())
-            }
-            Ok(true) => Err(GrantError::HoldsCache { host: self.host.clone() }),
-            Err(source) => Err(GrantError::Open { host: self.host.clone(), source }),
+        let host = || self.host.clone();
+        let is_nested = |folder: &Path| {
+            files::are_nested(&self.handle, &self.host, folder)
+                .map_err(|source| GrantError::Open { host: host(), source })
+        };
+        if is_nested(cache)? {
+            return Err(GrantError::HoldsCache { host: host() });
         }
+        if let Some(data) = data.filter(|_| !self.is_ours)
+            && is_nested(data)?
+        {
+            return Err(GrantError::HoldsImages { host: host() });
+        }
+        // Where another runtime was first, this one looks each time.
+        let kept = Kept { cache: cache.to_owned(), data: data.map(Path::to_owned) };
+        let _first = self.beside.set(kept);
+        Ok(())
     }
 
     /// The path that was opened. It may lead elsewhere by now.
@@ -170,6 +190,16 @@ pub enum GrantError {
         host.display()
     )]
     HoldsCache {
+        /// The host's path.
+        host: PathBuf,
+    },
+    /// Whoever can write there can write to images and volumes.
+    #[error(
+        "`{}` holds the folder for images, or is in it: a guest that can write there decides what \
+         other guests are; grant it read-only, or a volume by its name",
+        host.display()
+    )]
+    HoldsImages {
         /// The host's path.
         host: PathBuf,
     },

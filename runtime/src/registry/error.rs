@@ -75,7 +75,7 @@ pub(crate) enum Reason {
     Slow { host: String, what: &'static str, span: Duration },
     #[error("{host} has none{said}")]
     Missing { host: String, said: String },
-    #[error("{host} allows it neither without a login nor with the one it has been given{said}")]
+    #[error("{host} does not allow it{said} (`aril login` gives it a login)")]
     Forbidden { host: String, said: String },
     #[error("{host} has more to do than it can, answer {status}{said}")]
     Busy { host: String, status: u16, said: String, after: Option<Duration> },

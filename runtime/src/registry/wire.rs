@@ -306,7 +306,7 @@ impl Wire {
                     Some(rustls::Error::InvalidMessage(_)) => {
                         NoConnection::NotEncrypted(failed(PLAIN.to_owned()))
                     }
-                    Some(inner) => NoConnection::Because(failed(inner.to_string())),
+                    Some(inner) => NoConnection::Because(failed(unproven(inner))),
                     None => {
                         NoConnection::NotEncrypted(Reason::Cut { host, reason: error.to_string() })
                     }
@@ -350,6 +350,26 @@ pub(super) fn keep(pool: &Pool, idle: Idle) {
     if count < IDLE_MAX && !idle.sender.is_closed() {
         pool.push(Idle { since: Instant::now(), ..idle });
     }
+}
+
+/// Why a certificate is not taken, and what can be done about it.
+fn unproven(error: &rustls::Error) -> String {
+    use rustls::CertificateError;
+
+    let rustls::Error::InvalidCertificate(why) = error else { return error.to_string() };
+    let advice = match why {
+        CertificateError::UnknownIssuer => {
+            "; name the certificate of its authority in `ca = [...]` of `registries.toml`"
+        }
+        CertificateError::Other(_) if format!("{why:?}").contains("CaUsedAsEndEntity") => {
+            return "its certificate is that of an authority, which is none for a server: give it one \
+                    that the authority signed, and name the authority's in `ca = [...]` of \
+                    `registries.toml`"
+                .to_owned();
+        }
+        _ => "",
+    };
+    format!("{error}{advice}")
 }
 
 /// The authorities that this host trusts. What cannot be read of them is left out.

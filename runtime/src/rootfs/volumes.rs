@@ -134,14 +134,14 @@ impl Volumes {
         let mut tried = false;
         loop {
             let lock = self.locks.shared(name, &path).map_err(self.at("lock", name))?;
-            if is_directory(&path) {
+            if self.is_there(name) {
                 let could_be_filled = from.is_some() && !tried && is_empty(&path);
                 if !could_be_filled {
                     return Ok(Volume { path, lock });
                 }
             }
             drop(lock);
-            if is_directory(&path) {
+            if self.is_there(name) {
                 tried = true;
                 // Whoever uses it at the moment uses it as it is.
                 if let Some(_alone) = self.locks.try_alone(name).map_err(self.at("lock", name))?
@@ -151,11 +151,17 @@ impl Volumes {
                 }
             } else {
                 let _alone = self.locks.alone(name).map_err(self.at("lock", name))?;
-                if !is_directory(&path) {
+                if !self.is_there(name) {
                     self.make(name, from)?;
                 }
             }
         }
+    }
+
+    /// Whether a volume is there, and no link instead of it.
+    fn is_there(&self, name: &str) -> bool {
+        let path = self.volumes.path_of(name);
+        is_directory(&path) && is_directory(&path.join(FILES))
     }
 
     /// The names of all volumes, and when they were made.

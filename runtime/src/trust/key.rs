@@ -166,7 +166,8 @@ pub enum InvalidKey {
     Kind,
     /// There is no private key in it.
     #[error(
-        "there is no private key in it: `-----BEGIN PRIVATE KEY-----` or one of cosign is expected"
+        "there is no private key in it: `-----BEGIN PRIVATE KEY-----` or one of cosign is expected; one \
+         that openssl encrypted is decrypted by `openssl pkey -in FILE -out FILE`"
     )]
     NoPrivateKey,
     /// The private key is not well formed, or of another kind.

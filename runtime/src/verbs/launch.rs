@@ -108,10 +108,11 @@ impl Runtime {
         sandbox::launch(&loaded, &spec, files, Box::new(alive)).map_err(failed)
     }
 
-    /// Refuses grants that would let a guest write machine code.
+    /// Refuses grants that would let a guest write machine code, or other images.
     pub(super) fn check_grants(&self, spec: &SandboxSpec) -> Result<(), LaunchError> {
         let mut directories = spec.capabilities.directories.iter();
-        Ok(directories.try_for_each(|directory| directory.check_beside(self.cache()))?)
+        let data = self.inner.settings.data.as_deref();
+        Ok(directories.try_for_each(|directory| directory.check_beside(self.cache(), data))?)
     }
 
     /// Loads machine code for sandboxes that share this process, where that may take a while.

@@ -25,6 +25,7 @@ mod save;
 mod sign;
 mod sources;
 mod stages;
+mod told;
 mod verify;
 mod volumes;
 
@@ -41,6 +42,7 @@ pub use prepare::Source;
 pub use pull::Progress;
 pub use registries::Registries;
 pub use registries::others_may_read;
+pub use registries::others_may_write;
 pub use roles::close_inherited;
 pub use roles::roles;
 pub use root::ImageFiles;

@@ -140,6 +140,12 @@ pub fn others_may_read(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| files::others_may_read(&metadata))
 }
 
+/// Whether others than its owner may write to a file, so that what it says is not the owner's word.
+/// False where there is none, and where the system does not tell.
+pub fn others_may_write(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| files::others_may_write(&metadata))
+}
+
 /// The failure of a registry in a verb.
 pub(super) fn at_registry(
     doing: &'static str,

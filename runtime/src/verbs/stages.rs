@@ -48,6 +48,7 @@ use super::runtime::Runtime;
 use super::sources::Sources;
 use super::sources::owner;
 use super::sources::ports;
+use super::told::Told;
 
 /// The most layers of an image: no other tool mounts more.
 const LAYERS_MAX: usize = 127;
@@ -73,6 +74,7 @@ pub(super) struct Made {
     pending: Changes,
     pub(super) config: ImageConfig,
     arguments: BTreeMap<String, String>,
+    told: Told,
     /// Whether it was told what the arguments are, rather than the image that it began with.
     has_command: bool,
     /// Nobody removes the files of the image that it began with.
@@ -93,7 +95,7 @@ impl Runtime {
             images: BTreeMap::new(),
             done: BTreeMap::new(),
         };
-        let mut files = 0;
+        let (mut files, mut told) = (0, Told::default());
         for (number, base) in &plan.stages {
             let stage = &plan.file.stages[*number];
             let mut made = kitchen.begin(*number, base).map_err(at_line(stage.line))?;
@@ -101,6 +103,7 @@ impl Runtime {
                 kitchen.step(*number, &mut made, step).map_err(at_line(step.line))?;
             }
             files += made.tree.len();
+            told.all(&made.told).map_err(at_line(stage.line))?;
             if FILES_MAX < files {
                 let reason = format!("the stages have more than {FILES_MAX} files together");
                 return Err(wrong(stage.line, reason));
@@ -166,7 +169,11 @@ impl Made {
         }
     }
 
-    fn set_env(&mut self, name: &str, value: &str) {
+    fn set_env(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        if name.is_empty() || name.contains('=') {
+            return Err(invalid(format!("`{}` cannot name a variable", shown(name))));
+        }
+        self.told.one(name, value)?;
         let variable = format!("{name}={value}");
         let env = &mut self.config.config.env;
         let is_it =
@@ -175,6 +182,7 @@ impl Made {
             Some(old) => *old = variable,
             None => env.push(variable),
         }
+        Ok(())
     }
 
     /// A path in the image, from the working directory unless it is absolute.
@@ -302,20 +310,21 @@ impl Kitchen<'_> {
             }
             Instruction::Argument(told) => {
                 let told = self.arguments(told, &expand)?;
-                made.arguments.extend(told);
+                for (name, value) in told {
+                    made.told.one(&name, &value)?;
+                    made.arguments.insert(name, value);
+                }
             }
             Instruction::Env(pairs) => {
                 for (name, value) in pairs {
-                    let name = expand(name)?;
-                    if name.is_empty() || name.contains('=') {
-                        return Err(invalid(format!("`{}` cannot name a variable", shown(&name))));
-                    }
-                    made.set_env(&name, &expand(value)?);
+                    made.set_env(&expand(name)?, &expand(value)?)?;
                 }
             }
             Instruction::Label(pairs) => {
                 for (key, value) in pairs {
-                    made.config.config.labels.insert(expand(key)?, expand(value)?);
+                    let (key, value) = (expand(key)?, expand(value)?);
+                    made.told.one(&key, &value)?;
+                    made.config.config.labels.insert(key, value);
                 }
             }
             Instruction::Entrypoint(told) | Instruction::Command(told)

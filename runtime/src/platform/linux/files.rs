@@ -111,6 +111,11 @@ pub(crate) fn foreign_hands(metadata: &Metadata) -> Option<&'static str> {
     }
 }
 
+/// Whether others than its owner may write to a file.
+pub(crate) fn others_may_write(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o022 != 0
+}
+
 /// Whether others than its owner may read or write a file.
 pub(crate) fn others_may_read(metadata: &Metadata) -> bool {
     metadata.mode() & 0o077 != 0
@@ -137,7 +142,7 @@ pub(crate) fn is_lack(number: i32) -> bool {
         .contains(&number)
 }
 
-/// Whether one of two directories is in the other, or they are the same.
+/// Whether one of two directories is in the other, or they are the same. `other` need not be there.
 pub(crate) fn are_nested(one: &File, _opened_as: &Path, other: &Path) -> io::Result<bool> {
     // By what they are and not by their names: a directory may be mounted at several places.
     let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
@@ -150,8 +155,16 @@ pub(crate) fn are_nested(one: &File, _opened_as: &Path, other: &Path) -> io::Res
         Ok(false)
     };
     let one_path = handle_path(one, Path::new("")).canonicalize()?;
+    let one_place = place(one.metadata()?);
+    if !other.exists() {
+        // What is not there yet may come.
+        return other
+            .ancestors()
+            .find(|above| above.exists())
+            .map_or(Ok(false), |above| is_above(one_place, &above.canonicalize()?));
+    }
     let other = other.canonicalize()?;
-    let (one_place, other_place) = (place(one.metadata()?), place(std::fs::metadata(&other)?));
+    let other_place = place(std::fs::metadata(&other)?);
     Ok(is_above(one_place, &other)? || is_above(other_place, &one_path)?)
 }
 

@@ -84,6 +84,11 @@ pub(crate) fn foreign_hands(_metadata: &Metadata) -> Option<&'static str> {
     None
 }
 
+/// False: the standard library does not know who may write to a file.
+pub(crate) fn others_may_write(_metadata: &Metadata) -> bool {
+    false
+}
+
 /// False: the standard library does not know who may read a file.
 pub(crate) fn others_may_read(_metadata: &Metadata) -> bool {
     false
@@ -110,7 +115,13 @@ pub(crate) fn is_lack(_number: i32) -> bool {
 
 /// Whether one of two directories is in the other, or they are the same.
 pub(crate) fn are_nested(_one: &File, opened_as: &Path, other: &Path) -> io::Result<bool> {
-    let (one, other) = (opened_as.canonicalize()?, other.canonicalize()?);
+    let one = opened_as.canonicalize()?;
+    if !other.exists() {
+        // What is not there yet may come.
+        let above = other.ancestors().find(|above| above.exists());
+        return above.map_or(Ok(false), |above| Ok(above.canonicalize()?.starts_with(&one)));
+    }
+    let other = other.canonicalize()?;
     Ok(one.starts_with(&other) || other.starts_with(&one))
 }
 
