@@ -68,7 +68,10 @@ fn write_whole(mut out: impl io::Write, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Says why Aril failed.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    say(format_args!("{error:#}"));
+    // Names come from everywhere; what they would do to a terminal is written out.
+    let text = format!("{error:#}");
+    let lines: Vec<String> = text.split('\n').map(aril::printable).collect();
+    say(format_args!("{}", lines.join("\n")));
     let kind = error.downcast_ref::<aril::Error>().map(aril::Error::kind);
     ExitCode::from(kind.map_or(FAILED, code_of))
 }
@@ -300,7 +303,8 @@ fn hint(denial: &Denial) -> String {
              to with `-v`"
         ),
         Refusal::ReadOnly => format!(
-            "the guest was denied writing `{path}`: it was granted with `:ro`; grant it without"
+            "the guest was denied writing `{path}`: it was granted with `:ro`; grant it without, or an \
+             image without `--read-only`"
         ),
         Refusal::TooManyFiles => format!(
             "the guest was denied `{path}`: as many files were open as may be; raise it with \

@@ -157,7 +157,11 @@ impl Scene {
 
     /// The first run of an image of files, which unpacks it.
     fn run() -> Self {
-        Self::new("run packed:1")
+        let scene = Self::new("run packed:1");
+        // Building unpacks as well.
+        fs::remove_dir_all(scene.data.join("roots")).unwrap();
+        scene.keep();
+        scene
     }
 
     /// Nothing, said aloud, where there is no registry.

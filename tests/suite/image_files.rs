@@ -132,6 +132,10 @@ fn without_an_entrypoint_the_command_names_the_program() {
     let command = json!({"Cmd": ["app.wasm", "-c", "print('command')"], "Env": ["PATH=/usr:/bin"]});
     let Some(bench) = with_image(&command) else { return };
     run(&bench, &["files:1"]).expect_code(0).expect_output("command\n");
+    // What is given then is all of the command, as docker has it.
+    let args = ["files:1", "/bin/app.wasm", "-c", "import sys; print(sys.argv)", "x"];
+    run(&bench, &args).expect_code(0).expect_output("['-c', 'x']\n");
+    run(&bench, &["files:1", "other"]).expect_code(126).expect_error("`other` is not among");
 }
 
 #[test]

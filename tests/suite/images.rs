@@ -1417,3 +1417,90 @@ fn an_image_of_a_layout_runs_and_is_pulled_by_its_folder() {
     let pulled = other.ok("pull oci:one");
     assert_eq!(pulled.lines().count(), 2, "{pulled}");
 }
+
+#[test]
+fn a_name_with_a_digest_is_never_given_to_something_else() {
+    let bench = Bench::with_app();
+    let digest = bench.ok("images -q --digests").trim().to_owned();
+    let name = format!("vendor.example/app@{digest}");
+    bench.ok(&format!("tag app:1 {name}"));
+    bench.file("other.wat", saying("other"));
+    bench.ok("import other.wat other:1");
+    bench.fails(&format!("tag other:1 {name}"), 125, "and not the one in the name");
+    let other = wat::parse_str(saying("other")).unwrap();
+    let mut layout = Layout::default();
+    let entry = layout.artifact(&[&other]);
+    layout.name(&name, entry);
+    bench.refuses_layout(&layout, 125, "and not the one in the name");
+    assert_eq!(bench.ok(&format!("run {name}")), "hello\n");
+
+    // Nor where somebody else writes it into the index.
+    let index = bench.content().join("index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    fs::write(&index, text.replace(&name, &format!("vendor.example/app@{zeros}"))).unwrap();
+    bench.fails(
+        &format!("run --pull never vendor.example/app@{zeros}"),
+        127,
+        "the store has no such image",
+    );
+    let told = bench.outcome("doctor --store").expect_code(1);
+    assert!(told.stdout.contains("and not the one in the name"), "{told:#?}");
+}
+
+#[test]
+fn an_archive_tells_docker_of_the_configuration_for_a_system_that_it_knows() {
+    let bench = Bench::new();
+    bench.file("hello.wat", saying("hello"));
+    bench.ok("build hello.wat -t app:1 -q");
+    bench.ok("save app:1 -o app.tar");
+    let member = |path: &str| -> Value {
+        let mut archive = tar::Archive::new(fs::File::open(bench.path().join("app.tar")).unwrap());
+        let mut entries = archive.entries().unwrap().map(Result::unwrap);
+        let entry = entries.find(|entry| entry.path().unwrap() == Path::new(path)).unwrap();
+        serde_json::from_reader(entry).unwrap()
+    };
+    let config = member("manifest.json")[0]["Config"].as_str().unwrap().to_owned();
+    let config = member(&config);
+    assert_eq!(
+        (config["os"].as_str(), config["architecture"].as_str()),
+        (Some("linux"), Some("amd64"))
+    );
+}
+
+#[test]
+fn an_image_runs_though_a_folder_has_its_name() {
+    let bench = Bench::with_app();
+    bench.ok("tag app:1 folder");
+    fs::create_dir(bench.path().join("folder")).unwrap();
+    assert_eq!(bench.ok("run folder"), "hello\n");
+}
+
+#[test]
+fn an_image_is_never_pruned_in_part_whatever_its_index_lists() {
+    let bench = Bench::new();
+    let mut layout = Layout::default();
+    let right = layout.artifact(&[&hello()]);
+    let wrong = layout.artifact(&[&wat::parse_str(saying("wrong")).unwrap()]);
+    let with = |entry: &Value, os: &str, architecture: &str| {
+        let mut entry = entry.clone();
+        entry["platform"] = json!({"os": os, "architecture": architecture});
+        entry
+    };
+    // Many times what suits less, and a layer that is called a manifest, before what suits best.
+    let mut manifests = vec![with(&wrong, "linux", "arm64"); 1100];
+    let layer = layout.blob("application/wasm", hello());
+    manifests.push(with(&layer, "linux", "amd64"));
+    manifests.push(with(&right, "wasi", "wasm"));
+    let index = layout.nested(&manifests);
+    layout.name("many:1", index);
+    bench.file("many.tar", layout.archive());
+    bench.ok("load -q -i many.tar");
+    bench.file("other.wat", saying("other"));
+    bench.ok("import other.wat other:1");
+    for verb in ["prune", "rmi other:1"] {
+        bench.ok(verb);
+        assert_eq!(bench.ok("run many:1"), "hello\n", "{verb}");
+    }
+    bench.ok("doctor --store");
+}

@@ -106,10 +106,23 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn execute(mut self) -> anyhow::Result<ExitCode> {
         let runtime = self.common.runtime()?;
         let image = match (self.image(&runtime)?, &self.entrypoint) {
             (Some(image), Some(program)) => Some(image.with_entrypoint(program)),
+            // What is given is the whole command then, as docker has it.
+            (Some(image), None)
+                if !image.is_artifact() && image.execution().entrypoint.is_empty() =>
+            {
+                match self.command.get(1).and_then(|program| program.to_str()) {
+                    Some(program) => {
+                        let image = image.with_entrypoint(program);
+                        self.command.remove(1);
+                        Some(image)
+                    }
+                    None => Some(image),
+                }
+            }
             (None, Some(_)) => {
                 bail!("`--entrypoint` is for images: the program is the file itself")
             }
@@ -160,7 +173,8 @@ impl Run {
         if let Some((folder, name)) = transfer::layout(self.program()) {
             return Ok(Some(runtime.image_of_layout(&folder, name.as_deref())?));
         }
-        if self.is_path() || self.program().exists() {
+        // A directory is no program, and often has the name of the image that was made of it.
+        if self.is_path() || self.program().exists() && !self.program().is_dir() {
             return Ok(None);
         }
         let name = self.program().to_str().and_then(|name| name.parse::<Reference>().ok());

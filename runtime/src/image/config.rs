@@ -96,14 +96,11 @@ impl Execution {
         self.entrypoint.first().or(self.cmd.first()).map(String::as_str)
     }
 
-    /// The program and its arguments, where those that are `given` replace the image's own.
+    /// The program and its arguments, where those that are `given` replace the image's own; without
+    /// an entrypoint, the program is the first of them, as docker has it.
     pub fn command_line(&self, given: &[String]) -> Vec<String> {
         let arguments = if given.is_empty() { &self.cmd } else { given };
-        match (self.entrypoint.is_empty(), self.cmd.first(), given.is_empty()) {
-            // Without an entrypoint, the program is the first word of the command.
-            (true, Some(program), false) => [std::slice::from_ref(program), arguments].concat(),
-            _ => [&self.entrypoint, arguments].concat(),
-        }
+        [&self.entrypoint, arguments].concat()
     }
 }
 

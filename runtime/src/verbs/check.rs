@@ -17,6 +17,7 @@ use super::doctor::Finding;
 use super::doctor::Standing;
 use super::images::at_store;
 use super::images::image_of;
+use super::images::verify_digest;
 use super::runtime::Runtime;
 
 /// How far a check is.
@@ -194,7 +195,8 @@ impl StoreReport {
             let text = entry.annotations.get(NAME).cloned();
             let name: Option<Reference> = text.as_ref().and_then(|name| name.parse().ok());
             let called = text.unwrap_or_else(|| entry.digest.to_string());
-            match image_of(store, name, entry) {
+            let right = name.iter().try_for_each(|name| verify_digest(name, &entry));
+            match right.and_then(|()| image_of(store, name, entry)) {
                 Ok(_) => names += 1,
                 Err((_, reason)) => self.unusable(&called, &told(&*reason)),
             }

@@ -151,6 +151,8 @@ impl Runtime {
     ///
     /// Fails where part of the image is missing, or the store cannot be written.
     pub fn tag(&self, image: &Image, reference: &Reference) -> Result<(), Error> {
+        verify_digest(reference, &image.named)
+            .map_err(|(kind, source)| failed("give the name", reference, kind, source))?;
         let named = self.store()?.name(Some(&reference.to_string()), &image.named);
         named.map_err(at_store("give the name", reference))
     }
@@ -187,11 +189,27 @@ impl Runtime {
     }
 }
 
+/// Refuses a name with a digest for what has another one.
+pub(super) fn verify_digest(name: &Reference, entry: &Descriptor) -> Result<(), Failure> {
+    match name.digest() {
+        Some(digest) if digest != entry.digest => {
+            let reason =
+                format!("its digest is {}, and not the one in the name `{name}`", entry.digest);
+            Err((ErrorKind::InvalidInput, reason.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The entry that a reference leads to.
 fn find(store: &Store, reference: &Reference) -> Option<Descriptor> {
     let entries = store.index().manifests;
     let name = reference.to_string();
-    if let Some(found) = entries.iter().rfind(|entry| entry.annotations.get(NAME) == Some(&name)) {
+    // Whoever writes to the folder beside us could give a name with a digest to something else.
+    let found = entries.iter().rfind(|entry| {
+        entry.annotations.get(NAME) == Some(&name) && verify_digest(reference, entry).is_ok()
+    });
+    if let Some(found) = found {
         return Some(found.clone());
     }
     // By its digest, an image is the same whatever it is called, and though it has no name.

@@ -34,6 +34,7 @@ use super::images::Failure;
 use super::images::failed;
 use super::images::image_of;
 use super::images::kind_of;
+use super::images::verify_digest;
 use super::runtime::Runtime;
 
 /// The most files of an archive: each image has a handful.
@@ -159,6 +160,9 @@ fn name_all(
     store: &Store,
     entries: &[(Option<Reference>, Descriptor)],
 ) -> Result<Vec<Image>, Failure> {
+    for (name, entry) in entries {
+        name.iter().try_for_each(|name| verify_digest(name, entry))?;
+    }
     let images = entries.iter().map(|(name, entry)| image_of(store, name.clone(), entry.clone()));
     let images = images.collect::<Result<Vec<_>, _>>()?;
     let named =

@@ -15,8 +15,10 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::image::Body;
 use crate::image::Descriptor;
+use crate::image::Document;
 use crate::image::Image;
 use crate::image::Index;
+use crate::image::Layer;
 
 use super::images::Failure;
 use super::images::failed;
@@ -67,7 +69,7 @@ fn write(store: &Store, images: &[Image], out: impl Write) -> Result<(), Failure
         if let Body::Files(layers) = &image.body {
             let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
             saved.push(Saved {
-                config: path(&image.config.digest),
+                config: path(&config_for_docker(store, image, layers)),
                 repo_tags: image.reference().into_iter().map(ToString::to_string).collect(),
                 layers: layers.iter().map(|layer| path(&layer.blob.digest)).collect(),
             });
@@ -96,6 +98,24 @@ fn write(store: &Store, images: &[Image], out: impl Write) -> Result<(), Failure
         }
     }
     archive.into_inner().and_then(|mut out| out.flush()).map_err(unwritten)
+}
+
+/// The configuration that docker is told of: of several over the same layers, the one for a system
+/// that it knows; it loads no other.
+fn config_for_docker(store: &Store, image: &Image, layers: &[Layer]) -> Digest {
+    let of_index = || {
+        let Document::Index(index) = store.document(&image.named.digest).ok()? else { return None };
+        let is_it = |entry: &&Descriptor| {
+            let platform = entry.platform.as_ref();
+            platform.is_some_and(|found| found.os == "linux" && found.architecture == "amd64")
+        };
+        let entry = index.manifests.iter().find(is_it)?;
+        let Document::Manifest(manifest) = store.document(&entry.digest).ok()? else { return None };
+        let same = manifest.layers.iter().map(|layer| layer.digest);
+        let same = same.eq(layers.iter().map(|layer| layer.blob.digest));
+        (same && store.has(&manifest.config.digest)).then_some(manifest.config.digest)
+    };
+    of_index().unwrap_or(image.config.digest)
 }
 
 /// Passes on what it reads, and hashes it.

@@ -311,7 +311,7 @@ fn log_in(bench: &Bench, registry: &Hostile) {
     // `ali:open sesame` in base64.
     let login = json!({"auths": {registry.address.to_string(): {"auth": "YWxpOm9wZW4gc2VzYW1l"}}});
     let file = bench.file("config/auth.json", login.to_string());
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Fails where a login is in what was said.

@@ -48,7 +48,7 @@ fn measure(bench: &Bench) -> anyhow::Result<Vec<Line>> {
         command.args(["--disable-compression=false", "-t", "app:1", &context]);
         run(&mut command, 0).map(|cost| cost.wall.as_secs_f64())
     };
-    let [ours, theirs] = rounds(bench.plan(20, 400), [Box::new(aril), Box::new(buildah)])?;
+    let [ours, theirs] = rounds(bench.plan(8, 400), [Box::new(aril), Box::new(buildah)])?;
     let sizes = (stored(Path::new(&data))?, layer(Path::new(&root))?);
     fs::remove_dir_all(&root)?;
     let ratio = sizes.0 / sizes.1;
