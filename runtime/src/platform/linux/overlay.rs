@@ -46,8 +46,14 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
 /// on the file system of `upper`.
 ///
 /// The directory that is returned is mounted nowhere: it has no path, nobody else sees it, and it is
-/// gone when the last handle of it is closed.
+/// gone when the last handle of it is closed. What was written need not survive that, and so is not
+/// waited for: without being told, the kernel would write out all of the disk that `upper` is on.
 pub(crate) fn overlay(lower: &Path, upper: &Path, work: &Path) -> io::Result<File> {
+    // Linux before 5.10 takes no such word.
+    lay(lower, upper, work, true).or_else(|_| lay(lower, upper, work, false))
+}
+
+fn lay(lower: &Path, upper: &Path, work: &Path, is_volatile: bool) -> io::Result<File> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let set = |key: &str, value: &Path| -> io::Result<()> {
         Ok(rustix::mount::fsconfig_set_string(&context, key, escaped(value))?)
@@ -57,6 +63,9 @@ pub(crate) fn overlay(lower: &Path, upper: &Path, work: &Path) -> io::Result<Fil
     set("workdir", work)?;
     if needs_namespace() {
         rustix::mount::fsconfig_set_flag(&context, "userxattr")?;
+    }
+    if is_volatile {
+        rustix::mount::fsconfig_set_flag(&context, "volatile")?;
     }
     rustix::mount::fsconfig_create(&context)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
