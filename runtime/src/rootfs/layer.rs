@@ -349,7 +349,9 @@ mod tests {
             let error = write_layer(&found.collect(), 0, io::sink()).expect_err("no file");
             error.to_string()
         };
-        assert_eq!(told("f"), "`f` changed while it was read");
+        // Some systems do not open a directory as a file at all.
+        let said = told("f");
+        assert!(["`f` changed while it was read", "cannot read `f`"].contains(&&*said), "{said}");
         fs::remove_file(dir.path().join("g")).expect("removed");
         assert_eq!(told("g"), "cannot read `g`");
     }

@@ -369,7 +369,9 @@ mod tests {
                 fs::write(path, file).expect("a file");
             }
             for (link, target) in links {
-                place.root().create_link(link, target.as_ref()).expect("a link");
+                let (above, name) = link.rsplit_once('/').unwrap_or(("", link));
+                let above = place.root().descend(above).expect("a directory");
+                above.create_link(name, target.as_ref()).expect("a link");
             }
             place
         }
