@@ -240,3 +240,29 @@ fn a_wasm_file_and_folders_become_an_image_that_runs() {
     place.0.aril(args.split(' ')).outcome().expect_code(0);
     place.0.run(["app:1"]).outcome().expect_code(0).expect_output("said\n");
 }
+
+fn lines(count: usize, line: impl FnMut(usize) -> String) -> String {
+    (0..count).map(line).collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn a_dockerfile_that_says_a_few_words_again_and_again_is_refused_soon() {
+    let long = "x".repeat(60_000);
+    let again = lines(40, |number| format!("ENV A{number}=$B\n"));
+    let many = lines(5000, |number| format!("ENV A{number}=x\n"));
+    let one = format!("FROM scratch\nENV B={long}\n{again}COPY app.wasm /\n");
+    let several = format!("FROM scratch\n{many}COPY app.wasm /\n");
+    let first = lines(16, |number| format!("ENV A{number}=$B\n"));
+    let stages = lines(79, |number| format!("FROM s{number} AS s{}\n", number + 1));
+    let stages = format!(
+        "FROM scratch AS s0\nENV B={long}\n{first}COPY app.wasm /\n{stages}FROM s79\nCOPY app.wasm /x\n"
+    );
+    for (dockerfile, text) in [
+        (one, "more than 1 MiB"),
+        (several, "more than 4096 variables"),
+        (stages, "more than 64 MiB"),
+    ] {
+        let place = Place::new(&dockerfile);
+        place.build(&[]).expect_code(125).expect_error(text);
+    }
+}
