@@ -1504,3 +1504,20 @@ fn an_image_is_never_pruned_in_part_whatever_its_index_lists() {
     }
     bench.ok("doctor --store");
 }
+
+#[test]
+fn a_full_disk_is_made_empty_by_removing_images() {
+    let Some(mounts) = OwnMounts::new() else { return };
+    let bench = Bench::new();
+    bench.file("hello.wat", saying("hello"));
+    bench.file("other.wat", saying("other"));
+    let script = format!(
+        "mkdir full; mount -t tmpfs -o size=1m,mode=700 none full; export ARIL_DATA_DIR=$PWD/full
+         {0} import hello.wat app:1 > /dev/null; {0} import other.wat other:1 > /dev/null
+         dd if=/dev/zero of=full/fill bs=4k 2> /dev/null || true
+         {0} rmi other:1; {0} images --format '{{{{.Repository}}}}'; {0} run app:1; exit 0",
+        crate::support::aril_path().display()
+    );
+    let outcome = mounts.runs(bench.aril::<&str>([]), &script).outcome().expect_code(0);
+    assert_eq!(outcome.stdout, "Untagged: other:1\napp\nhello\n", "{outcome:#?}");
+}

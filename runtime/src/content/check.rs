@@ -8,10 +8,10 @@ use std::io;
 use crate::digest::Digest;
 use crate::image::Descriptor;
 
+use super::error::StoreError;
 use super::store::Found;
 use super::store::NAME;
 use super::store::Store;
-use super::store::StoreError;
 
 /// How many names are told of that need the same blob.
 const NAMES_SHOWN: usize = 3;

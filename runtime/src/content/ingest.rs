@@ -14,8 +14,8 @@ use sha2::Sha256;
 use crate::digest::Digest;
 use crate::platform::files;
 
+use super::error::StoreError;
 use super::store::Store;
-use super::store::StoreError;
 
 /// A blob in the making. What was written stays for whoever tries again, until it is pruned.
 #[derive(Debug)]

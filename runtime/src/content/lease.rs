@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use crate::digest::Digest;
 
+use super::error::StoreError;
 use super::store::Store;
-use super::store::StoreError;
 
 /// What somebody alive relies on: pruning leaves it alone.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! the store of images, which is such a folder.
 
 mod check;
+mod error;
 mod folder;
 mod ingest;
 mod lease;
@@ -9,6 +10,7 @@ mod store;
 
 pub(crate) use check::Checked;
 pub(crate) use check::Fault;
+pub(crate) use error::StoreError;
 pub(crate) use folder::Folder;
 pub(crate) use folder::FolderError;
 pub(crate) use ingest::Partial;
@@ -16,4 +18,3 @@ pub(crate) use lease::Lease;
 pub(crate) use store::NAME;
 pub(crate) use store::Pruned;
 pub(crate) use store::Store;
-pub(crate) use store::StoreError;

@@ -26,8 +26,8 @@ use crate::image::ENTRIES_MAX;
 use crate::image::Index;
 use crate::platform::files;
 
+use super::error::StoreError;
 use super::folder::Folder;
-use super::folder::FolderError;
 use super::ingest::Partial;
 use super::lease::Lease;
 
@@ -39,23 +39,6 @@ const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// How deep indexes may be nested.
 const DEPTH_MAX: usize = 4;
-
-/// What the store can fail at.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    #[error("cannot {what} `{}`", path.display())]
-    File { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("`{}` is a layout of version `{version}`, and 1.0.0 is what can be read", path.display())]
-    Layout { path: PathBuf, version: String },
-    #[error("the store has {ENTRIES_MAX} names, and no room for more: remove some")]
-    Names,
-    #[error("the store has no blob {digest}")]
-    Missing { digest: Digest },
-    #[error("the blob {digest} is broken: {reason}")]
-    Broken { digest: Digest, reason: String },
-}
 
 /// A store of images.
 #[derive(Clone, Debug)]
@@ -321,7 +304,14 @@ impl Store {
             return Err(StoreError::Names);
         }
         if index != before {
-            Self::write_index(&self.own, PREVIOUS, &before)?;
+            let kept = Self::write_index(&self.own, PREVIOUS, &before);
+            if let Err(error) = kept {
+                // How the names were is no reason why a full disk could not be made empty.
+                if !error.is_for_room() || before.manifests.len() <= index.manifests.len() {
+                    return Err(error);
+                }
+                let _absent = fs::remove_file(self.own.path_of(PREVIOUS));
+            }
             Self::write_index(&self.root, "index.json", &index)?;
         } else if !self.root.path_of("index.json").exists() {
             Self::write_index(&self.root, "index.json", &index)?;
