@@ -23,6 +23,7 @@ use crate::image::DOCUMENT_SIZE_MAX;
 use crate::image::Descriptor;
 use crate::image::Document;
 use crate::image::ENTRIES_MAX;
+use crate::image::INDEX_DEPTH_MAX;
 use crate::image::Index;
 use crate::platform::files;
 
@@ -36,9 +37,6 @@ pub(crate) const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The version of the layout that is written, and the only one there is.
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-
-/// How deep indexes may be nested.
-const DEPTH_MAX: usize = 4;
 
 /// A store of images.
 #[derive(Clone, Debug)]
@@ -337,7 +335,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let broken =
             |reason: &str| StoreError::Broken { digest: entry.digest, reason: reason.to_owned() };
-        if DEPTH_MAX < depth {
+        if INDEX_DEPTH_MAX < depth {
             return Err(broken("its indexes are nested too deep"));
         }
         if !reached.insert(entry.digest) {

@@ -15,6 +15,9 @@ pub(crate) const DOCUMENT_SIZE_MAX: u64 = 4 << 20;
 /// The most entries of a manifest or an index.
 pub(crate) const ENTRIES_MAX: usize = 4096;
 
+/// How deep indexes may be nested: in practice one is in another at most.
+pub(crate) const INDEX_DEPTH_MAX: usize = 4;
+
 /// What things are called in descriptors. What a layer is is decided by its content all the same.
 pub(crate) mod media {
     pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -20,6 +20,7 @@ pub(crate) use config::WasmConfig;
 pub(crate) use document::DOCUMENT_SIZE_MAX;
 pub(crate) use document::Document;
 pub(crate) use document::ENTRIES_MAX;
+pub(crate) use document::INDEX_DEPTH_MAX;
 pub(crate) use document::Index;
 pub(crate) use document::InvalidDocument;
 pub(crate) use document::Manifest;

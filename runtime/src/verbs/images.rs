@@ -15,6 +15,7 @@ use crate::error::ErrorKind;
 use crate::image::CONFIG_SIZE_MAX;
 use crate::image::Descriptor;
 use crate::image::Document;
+use crate::image::INDEX_DEPTH_MAX;
 use crate::image::Image;
 use crate::image::MAGIC_SIZE;
 use crate::image::NotAnImage;
@@ -22,9 +23,6 @@ use crate::image::Reference;
 use crate::units::Bytes;
 
 use super::runtime::Runtime;
-
-/// How many indexes may lead to one another.
-const DEPTH_MAX: usize = 4;
 
 /// An image of the store, as it is listed.
 #[derive(Debug)]
@@ -228,7 +226,7 @@ pub(super) fn image_of(
     let of_store = |error: StoreError| (kind_of(&error), error.into());
     let not_runnable = |error: NotAnImage| (ErrorKind::NotRunnable, error.into());
     let mut described = named.clone();
-    for _ in 0..=DEPTH_MAX {
+    for _ in 0..=INDEX_DEPTH_MAX {
         sized(store, &described).map_err(of_store)?;
         match store.document(&described.digest).map_err(of_store)? {
             Document::Manifest(manifest) => {

@@ -20,6 +20,7 @@ use crate::error::ErrorKind;
 use crate::image::DOCUMENT_SIZE_MAX;
 use crate::image::Descriptor;
 use crate::image::Document;
+use crate::image::INDEX_DEPTH_MAX;
 use crate::image::Image;
 use crate::image::Index;
 use crate::image::Manifest;
@@ -42,9 +43,6 @@ const FILES_MAX: usize = 100_000;
 
 /// The longest path in an archive, in bytes.
 const PATH_MAX: usize = 1024;
-
-/// How deep indexes may be nested.
-const DEPTH_MAX: usize = 4;
 
 /// Where docker and containerd write an image's whole name.
 const FULL_NAME: &str = "io.containerd.image.name";
@@ -236,7 +234,7 @@ impl Layout<'_> {
         copied: &mut BTreeSet<Digest>,
         depth: usize,
     ) -> Result<(), Failure> {
-        if DEPTH_MAX < depth {
+        if INDEX_DEPTH_MAX < depth {
             return Err(not_runnable("its indexes are nested too deep"));
         }
         if !copied.insert(entry.digest) {

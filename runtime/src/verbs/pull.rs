@@ -14,6 +14,7 @@ use crate::error::ErrorKind;
 use crate::image::CONFIG_SIZE_MAX;
 use crate::image::Descriptor;
 use crate::image::Document;
+use crate::image::INDEX_DEPTH_MAX;
 use crate::image::Image;
 use crate::image::Manifest;
 use crate::image::NotAnImage;
@@ -31,9 +32,6 @@ use super::registries::at_registry;
 use super::runtime::Runtime;
 use super::verify;
 use super::verify::Demand;
-
-/// How deep indexes may be nested.
-const DEPTH_MAX: usize = 4;
 
 /// How many of an image's other platforms are looked at.
 const OTHERS_MAX: usize = 8;
@@ -117,7 +115,7 @@ impl Fetch<'_> {
         let mut chain = vec![digest];
         let mut documents = vec![named];
         let mut others = Vec::new();
-        for _ in 0..=DEPTH_MAX {
+        for _ in 0..=INDEX_DEPTH_MAX {
             let document = Document::parse(&bytes).map_err(|error| self.not_runnable(error))?;
             match document {
                 Document::Manifest(manifest) => {

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::image::Descriptor;
 use crate::image::Document;
+use crate::image::INDEX_DEPTH_MAX;
 use crate::image::Image;
 use crate::image::Reference;
 use crate::registry::Client;
@@ -28,9 +29,6 @@ use super::registries::Registries;
 use super::registries::at_registry;
 use super::runtime::Runtime;
 use super::sign::sign;
-
-/// How deep indexes may be nested.
-const DEPTH_MAX: usize = 4;
 
 /// The most names of the store that are looked through for blobs that the registry may have: the
 /// latest ones.
@@ -107,7 +105,7 @@ impl Send<'_> {
     /// Sends a manifest or an index, and all that it leads to before it.
     async fn document(&self, entry: &Descriptor, named: bool, depth: usize) -> Result<(), Error> {
         const DOING: &str = "push the image";
-        if DEPTH_MAX < depth {
+        if INDEX_DEPTH_MAX < depth {
             let reason = "its indexes are nested too deep";
             return Err(failed(DOING, self.to, ErrorKind::NotRunnable, reason));
         }
