@@ -24,6 +24,7 @@ pub(crate) use layer::write_layer;
 pub(crate) use roots::Root;
 pub(crate) use roots::Roots;
 pub(crate) use roots::RootsError;
+pub(crate) use roots::WeakRoot;
 pub(crate) use tree::Changes;
 pub(crate) use tree::Entry;
 pub(crate) use tree::HostFile;

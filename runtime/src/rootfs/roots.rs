@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Weak;
 
 use crate::content::Folder;
 use crate::content::FolderError;
@@ -40,12 +41,12 @@ pub(crate) struct Roots {
 pub(crate) struct Root {
     path: PathBuf,
     /// Locked together with others.
-    _lock: Arc<File>,
+    lock: Arc<File>,
 }
 
 impl Root {
     fn new(path: PathBuf, lock: File) -> Self {
-        Self { path, _lock: Arc::new(lock) }
+        Self { path, lock: Arc::new(lock) }
     }
 
     /// Whether there is a directory at a path of the image.
@@ -56,9 +57,28 @@ impl Root {
         })
     }
 
+    /// The same, not held.
+    pub(crate) fn downgrade(&self) -> WeakRoot {
+        WeakRoot { path: self.path.clone(), lock: Arc::downgrade(&self.lock) }
+    }
+
     /// Where its files are. Nobody may write to them.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// A root that somebody else may hold.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakRoot {
+    path: PathBuf,
+    lock: Weak<File>,
+}
+
+impl WeakRoot {
+    /// The root, where somebody still holds it.
+    pub(crate) fn upgrade(&self) -> Option<Root> {
+        Some(Root { path: self.path.clone(), lock: self.lock.upgrade()? })
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::content::Folder;
 use crate::content::FolderError;
+use crate::platform::Kind;
 use crate::platform::files;
 use crate::platform::overlay;
 use crate::platform::tree;
@@ -69,6 +70,7 @@ struct Place {
     _lock: File,
     lock_path: PathBuf,
     name: String,
+    is_removed: bool,
 }
 
 /// What keeps a view from being made, or removed.
@@ -93,13 +95,17 @@ impl Writables {
         Ok(Self { folder: Folder::open(path)? })
     }
 
-    /// A view by the best means that this host has; and why that is not the overlay, if it is not.
+    /// A view by the best means that this host has; and why that is neither the overlay nor the
+    /// copy of a few small files, if it is not.
     ///
     /// This process should have one thread: see [`Self::overlay`].
     pub(crate) fn best(
         &self,
         root: &Root,
     ) -> Result<(Writable, Option<WritableError>), WritableError> {
+        if is_small(root) {
+            return Ok((self.copy(root)?, None));
+        }
         match self.overlay(root) {
             Ok(writable) => Ok((writable, None)),
             Err(why_not) => Ok((self.copy(root)?, Some(why_not))),
@@ -194,7 +200,11 @@ impl Writables {
         let path = self.folder.path();
         let failed = |source| WritableError::File { what: "clear", path: path.to_owned(), source };
         let directory = Directory::open(path).map_err(failed)?;
-        for (name, _) in directory.entries().map_err(failed)? {
+        let entries = directory.entries().map_err(failed)?;
+        if entries.is_empty() {
+            return Ok(removed);
+        }
+        for (name, _) in entries {
             let name = name.to_string_lossy();
             let Some(lock_name) = name.strip_suffix(FILES) else { continue };
             let lock_path = self.folder.path_of(lock_name);
@@ -218,13 +228,43 @@ impl Writables {
         let name = lock_path.file_name().expect("it is in the folder").to_string_lossy();
         let name = format!("{name}{FILES}");
         let folder = self.folder.clone();
-        let place = Place { folder, _lock: lock, lock_path, name };
+        let place = Place { folder, _lock: lock, lock_path, name, is_removed: false };
         let failed = |source| WritableError::File { what: "create", path: place.path(), source };
         Directory::open(self.folder.path())
             .and_then(|folder| folder.create_directory(&place.name, 0o755))
             .map_err(failed)?;
         Ok(place)
     }
+}
+
+/// What a root has at the most that is copied though it could be laid over: files and directories,
+/// and bytes in them.
+///
+/// Making and ending an overlay takes the kernel half a millisecond, whatever is below it. Copying
+/// the one file of a program takes a fifth of that.
+const SMALL: (u64, u64) = (16, 256 << 10);
+
+/// Whether a root is copied sooner than it is laid over.
+fn is_small(root: &Root) -> bool {
+    let mut left = SMALL;
+    Directory::open(root.path()).is_ok_and(|root| takes(&root, &mut left).is_ok())
+}
+
+/// Takes what is in a directory from what is left; an error where that is not enough.
+fn takes(directory: &Directory, left: &mut (u64, u64)) -> io::Result<()> {
+    let less = |left: u64, count| left.checked_sub(count).ok_or(io::ErrorKind::FileTooLarge);
+    for (name, kind) in directory.entries()? {
+        left.0 = less(left.0, 1)?;
+        match kind {
+            Kind::Directory => takes(&directory.child(&name)?, left)?,
+            Kind::File => {
+                let size = directory.status(&name)?.map_or(0, |status| status.size);
+                left.1 = less(left.1, size)?;
+            }
+            Kind::Link | Kind::Other => {}
+        }
+    }
+    Ok(())
 }
 
 /// Lays what is written in a directory of ours over one that stays as it is.
@@ -294,17 +334,22 @@ impl Place {
         self.folder.path_of(&self.name)
     }
 
-    fn remove(&self) -> Result<(), WritableError> {
+    fn remove(&mut self) -> Result<(), WritableError> {
         Directory::open(self.folder.path())
             .and_then(|folder| remove(&folder, &self.name))
             .and_then(|()| std::fs::remove_file(&self.lock_path))
-            .map_err(|source| WritableError::File { what: "remove", path: self.path(), source })
+            .map_err(|source| WritableError::File { what: "remove", path: self.path(), source })?;
+        self.is_removed = true;
+        Ok(())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _removed_already = self.remove();
+        if !self.is_removed {
+            // What cannot be removed now is swept by the next one that looks.
+            let _left = self.remove();
+        }
     }
 }
 
@@ -403,8 +448,7 @@ mod tests {
             return;
         }
         let one = fixture.writables.overlay(&fixture.root).expect("an overlay");
-        let (other, why_not) = fixture.writables.best(&fixture.root).expect("an overlay");
-        assert!(why_not.is_none());
+        let other = fixture.writables.overlay(&fixture.root).expect("an overlay");
 
         write(&one, "g", "one");
         one.ensure_mount_points(["/d/data", "/new/deep"]).expect("made");
@@ -414,6 +458,25 @@ mod tests {
         one.remove().expect("removed");
         other.remove().expect("removed");
         assert_eq!(fixture.entries(), 0);
+    }
+
+    #[test]
+    fn a_few_small_files_are_copied_and_what_is_more_or_larger_is_not() {
+        let fixture = fixture();
+        let (view, why_not) = fixture.writables.best(&fixture.root).expect("a view");
+        assert!(why_not.is_none());
+        assert_ne!(view.means(), Means::Overlay);
+        assert!(is_small(&fixture.root));
+
+        let path = fixture.root.path();
+        fs::write(path.join("large"), vec![0; 257 << 10]).expect("written");
+        assert!(!is_small(&fixture.root), "one is larger");
+        fs::remove_file(path.join("large")).expect("removed");
+        assert!(is_small(&fixture.root));
+        for i in 0..16 {
+            fs::write(path.join(format!("d/{i}")), "").expect("written");
+        }
+        assert!(!is_small(&fixture.root), "there are more, in a directory");
     }
 
     #[test]

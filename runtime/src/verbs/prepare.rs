@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::image::Image;
 use crate::platform::files;
+use crate::rootfs::Root;
 use crate::sandbox::Loaded;
 use crate::units::Bytes;
 
@@ -74,6 +75,8 @@ pub(super) struct ArtifactInner {
     pub(super) name: String,
     /// The wasm itself, held open: another kind of machine code may be needed.
     file: File,
+    /// The image's files that it is among: a run wants them as well.
+    _root: Option<Root>,
     pub(super) known: Known,
     /// The machine code that was found, until it is loaded.
     found: Mutex<Option<(Kind, Verified)>>,
@@ -165,21 +168,23 @@ impl Runtime {
         kind: Kind,
         waiting: &mut dyn FnMut(Duration),
     ) -> Result<Artifact, Error> {
-        let (name, file, expected) = match &source.origin {
+        let (name, file, root, expected) = match &source.origin {
             Origin::File(path) => {
                 let name = path.display().to_string();
                 let file = files::open(path).map_err(|error| failed(&name, unreadable(error)))?;
-                (name, file, None)
+                (name, file, None, None)
             }
             Origin::Image(image) => {
-                (image.to_string(), self.program_of(image)?, image.program_digest())
+                let (file, root) = self.program_of(image)?;
+                (image.to_string(), file, root, image.program_digest())
             }
         };
         let found = self.find_or_compile(&file, expected, kind, waiting);
         let (known, artifact) = found.map_err(|error| failed(&name, error))?;
         let found = Mutex::new(Some((kind, artifact)));
         let loaded = Mutex::default();
-        Ok(Artifact { inner: Arc::new(ArtifactInner { name, file, known, found, loaded }) })
+        let inner = ArtifactInner { name, file, _root: root, known, found, loaded };
+        Ok(Artifact { inner: Arc::new(inner) })
     }
 
     fn find_or_compile(

@@ -5,6 +5,7 @@ use std::io::ErrorKind as ErrorOfSystem;
 use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use crate::capabilities::Access;
 use crate::capabilities::Directory;
@@ -182,11 +183,23 @@ impl Runtime {
 
     /// The layers of an image, unpacked.
     pub(super) fn unpacked(&self, image: &Image, layers: &[Layer]) -> Result<Root, Error> {
+        let key = root_key(layers);
+        let last = || self.inner.root.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = last().as_ref().filter(|(held, _)| *held == key).map(|(_, root)| root.clone());
+        if let Some(root) = held.and_then(|root| root.upgrade()) {
+            return Ok(root);
+        }
+        let root = self.unpack_once(image, layers, &key)?;
+        *last() = Some((key, root.downgrade()));
+        Ok(root)
+    }
+
+    fn unpack_once(&self, image: &Image, layers: &[Layer], key: &Digest) -> Result<Root, Error> {
         let store = self.store()?;
         let roots = Roots::open(&self.data()?.join("roots"))
             .map_err(|error| failed("unpack the image", image, ErrorKind::Unavailable, error))?;
         let open = |layer: &Layer| store.blob(&layer.blob.digest).map_err(std::io::Error::other);
-        let unpacked = roots.get(&root_key(layers), |into| unpack(layers, open, into).map(|_| ()));
+        let unpacked = roots.get(key, |into| unpack(layers, open, into).map(|_| ()));
         unpacked.map_err(|error| {
             let kind = match &error {
                 RootsError::Unpack { source, .. } => match source.of_the_disk() {
@@ -228,16 +241,18 @@ impl Runtime {
         Ok(keys.collect())
     }
 
-    /// The program of an image, held open.
-    pub(super) fn program_of(&self, image: &Image) -> Result<File, Error> {
+    /// The program of an image, held open, and the files that it is among.
+    pub(super) fn program_of(&self, image: &Image) -> Result<(File, Option<Root>), Error> {
         let at = |(kind, source): Failure| failed("run the image", image, kind, source);
         match &image.body {
             Body::Wasm(program) => {
-                self.store()?.blob(&program.digest).map_err(|e| at((kind_of(&e), e.into())))
+                let blob = self.store()?.blob(&program.digest);
+                blob.map(|blob| (blob, None)).map_err(|e| at((kind_of(&e), e.into())))
             }
             Body::Files(layers) => {
                 let root = self.unpacked(image, layers)?;
-                find_program(image, &root).map_err(at)
+                let program = find_program(image, &root).map_err(at)?;
+                Ok((program, Some(root)))
             }
         }
     }

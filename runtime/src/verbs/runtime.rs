@@ -15,6 +15,7 @@ use wasmtime::Engine;
 
 use crate::capabilities::KnownFiles;
 use crate::content::Store;
+use crate::digest::Digest;
 use crate::engine::Cache;
 use crate::engine::Form;
 use crate::engine::Kind;
@@ -22,6 +23,7 @@ use crate::engine::Pool;
 use crate::engine::running_engine;
 use crate::error::Error;
 use crate::limits::STACK_DEFAULT;
+use crate::rootfs::WeakRoot;
 use crate::units::Bytes;
 
 use super::launch::Ticker;
@@ -50,6 +52,9 @@ pub(super) struct Inner {
     pub(super) ticks: Arc<AtomicU64>,
     pub(super) room: Room,
     pub(super) files: KnownFiles,
+    /// The unpacked files that were asked for last, by their key: a run asks for its program's, and
+    /// then for them.
+    pub(super) root: Mutex<Option<(Digest, WeakRoot)>>,
 }
 
 /// Where a guest's memories, tables and stack are made.
@@ -200,6 +205,7 @@ impl RuntimeBuilder {
                 ticks: Arc::default(),
                 room: Room::new(),
                 files: KnownFiles::default(),
+                root: Mutex::default(),
             }),
         })
     }
