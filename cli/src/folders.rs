@@ -45,6 +45,17 @@ pub(crate) fn docker_config() -> Option<PathBuf> {
         .or_else(|| variable("HOME").map(|dir| PathBuf::from(dir).join(".docker")))
 }
 
+/// Where podman, buildah and skopeo keep logins, in the order in which they look for them: as
+/// containers-auth.json(5) has it.
+pub(crate) fn logins_of_podman() -> Vec<PathBuf> {
+    let until_logout = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let lasting = variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|dir| PathBuf::from(dir).join(".config")));
+    let folders = until_logout.into_iter().chain(lasting);
+    folders.map(|folder| folder.join("containers/auth.json")).collect()
+}
+
 /// A variable of the environment that is set, and to something.
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())

@@ -1,5 +1,5 @@
 //! How this user reaches registries, and what is believed of them: `registries.toml`, `policy.json`,
-//! and the logins of Aril's own and of docker's.
+//! and the logins of Aril's own, of docker's and of podman's.
 
 use std::fs;
 use std::io;
@@ -17,6 +17,7 @@ use crate::folders;
 
 /// All that this user has said of registries.
 pub(crate) fn registries() -> anyhow::Result<Registries> {
+    keep_from_others()?;
     let mut registries = Registries::default();
     if let Some(folder) = folders::config() {
         let path = folder.join("registries.toml");
@@ -32,22 +33,26 @@ pub(crate) fn registries() -> anyhow::Result<Registries> {
                 .with_context(|| format!("`{}` cannot be used", path.display()))?;
         }
     }
+    // What was said to us is newer than what was said to others. Docker lets others read its own.
     let docker = folders::docker_config().map(|folder| folder.join("config.json"));
-    let mut all = docker.map_or(Ok(None), |path| object(&path))?.unwrap_or_default();
-    if let Some(own) = own_file().map_or(Ok(None), |path| own_object(&path))? {
-        // What was said to us is newer than what was said to docker, and needs no helper.
-        let auths = own.get("auths").and_then(Value::as_object).cloned().unwrap_or_default();
-        for (registry, login) in auths {
-            if let Some(helpers) = all.get_mut("credHelpers").and_then(Value::as_object_mut) {
-                helpers.remove(&registry);
-            }
-            let kept = all.entry("auths").or_insert_with(|| json!({}));
-            if let Some(kept) = kept.as_object_mut() {
-                kept.insert(registry, login);
-            }
+    let own = own_file().into_iter().map(|path| (secret_object(&path), path));
+    let docker = docker.into_iter().map(|path| (object(&path), path));
+    let podman = folders::logins_of_podman().into_iter().map(|path| (secret_object(&path), path));
+    for (logins, path) in own.chain(docker).chain(podman) {
+        if let Some(logins) = logins? {
+            registries = registries
+                .logins(&Value::Object(logins).to_string())
+                .with_context(|| format!("`{}` cannot be used", path.display()))?;
         }
     }
-    Ok(registries.logins(&Value::Object(all).to_string())?)
+    Ok(registries)
+}
+
+/// Sees to it that nobody reads logins and keys in the memory of this process, also when it is
+/// killed. Whoever is about to read one calls it first.
+pub(crate) fn keep_from_others() -> anyhow::Result<()> {
+    aril::keep_secrets()
+        .context("cannot keep the memory of this process, with its logins, from others")
 }
 
 /// Keeps a login, in docker's form, where this user alone reads it.
@@ -66,9 +71,10 @@ pub(crate) fn forget(registry: &str) -> anyhow::Result<bool> {
 }
 
 fn change(change: impl FnOnce(&mut Map<String, Value>)) -> anyhow::Result<()> {
+    keep_from_others()?;
     let path = own_file().context("there is no place for logins: set HOME or ARIL_CONFIG_DIR")?;
     let failed = || format!("cannot write the logins in `{}`", path.display());
-    let mut all = own_object(&path)?.unwrap_or_default();
+    let mut all = secret_object(&path)?.unwrap_or_default();
     let auths = all.entry("auths").or_insert_with(|| json!({}));
     change(auths.as_object_mut().with_context(failed)?);
     let folder = path.parent().with_context(failed)?;
@@ -85,12 +91,12 @@ fn own_file() -> Option<PathBuf> {
     folders::config().map(|folder| folder.join("auth.json"))
 }
 
-/// Reads our own file of logins, which nobody else may read: what could be read is known by now.
-fn own_object(path: &Path) -> anyhow::Result<Option<Map<String, Value>>> {
+/// Reads a file of logins, which nobody else may read: what could be read is known by now.
+fn secret_object(path: &Path) -> anyhow::Result<Option<Map<String, Value>>> {
     if aril::others_may_read(path) {
         anyhow::bail!(
-            "others than you may read the logins in `{0}`: `chmod 600 {0}`, and change the passwords \
-             in it if others could know them",
+            "others than you may read the logins in `{0}`: see that it is yours, `chmod 600 {0}`, and \
+             change the passwords in it if others could know them",
             path.display()
         );
     }
@@ -132,7 +138,8 @@ fn read(path: &Path) -> anyhow::Result<Option<String>> {
 fn read_trusted(path: &Path) -> anyhow::Result<Option<String>> {
     if aril::others_may_write(path) {
         anyhow::bail!(
-            "others than you may write to `{0}`, and so say what is believed: `chmod go-w {0}`",
+            "others than you may write to `{0}`, and so say what is believed: see that it is yours, \
+             and `chmod go-w {0}`",
             path.display()
         );
     }

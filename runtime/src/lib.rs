@@ -116,6 +116,7 @@ pub use verbs::Standing;
 pub use verbs::StoreReport;
 pub use verbs::Volume;
 pub use verbs::close_inherited;
+pub use verbs::keep_secrets;
 pub use verbs::others_may_read;
 pub use verbs::others_may_write;
 pub use verbs::roles;

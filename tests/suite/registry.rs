@@ -199,6 +199,58 @@ fn logins_of_docker_and_of_its_helpers_are_used() {
 }
 
 #[test]
+fn logins_of_podman_are_used_after_those_of_docker_and_our_own() {
+    let bench = Bench::new();
+    let manner = Manner { with_logins: true, ..Manner::default() };
+    let Some(registry) = Registry::start(&bench, &manner) else { return };
+    let name = format!("{}/hello:1", registry.address);
+    let own = bench_with(&name);
+    // `ali:open sesame` and `ali:wrong` in base64.
+    let [right, wrong] = ["YWxpOm9wZW4gc2VzYW1l", "YWxpOndyb25n"]
+        .map(|login| format!(r#"{{"auths":{{"{}":{{"auth":"{login}"}}}}}}"#, registry.address));
+    let places = [
+        "config/auth.json",
+        "docker/config.json",
+        "run/containers/auth.json",
+        "home/.config/containers/auth.json",
+    ];
+    let pushes = |kept: &[(usize, &str, u32)]| {
+        for place in places {
+            let _absent = fs::remove_file(own.path().join(place));
+        }
+        for (place, text, mode) in kept {
+            let file = own.file(places[*place], text);
+            fs::set_permissions(file, fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        let run = run(&own, &format!("push {name}")).env("HOME", own.path().join("home"));
+        let run = run.env("DOCKER_CONFIG", own.path().join("docker"));
+        run.env("XDG_RUNTIME_DIR", own.path().join("run")).outcome()
+    };
+    pushes(&[]).expect_code(125).expect_error("`aril login`");
+    for place in 0..places.len() {
+        pushes(&[(place, &right, 0o600)]).expect_code(0);
+        // What comes before is asked first, and alone where it knows a login.
+        for later in place + 1..places.len() {
+            pushes(&[(place, &right, 0o600), (later, &wrong, 0o600)]).expect_code(0);
+            pushes(&[(place, &wrong, 0o600), (later, &right, 0o600)]).expect_code(125);
+            pushes(&[(place, "{}", 0o600), (later, &right, 0o600)]).expect_code(0);
+        }
+    }
+    // What others may read is not used, but for docker's, which docker itself writes so.
+    for (place, code) in [(0, 125), (1, 0), (2, 125), (3, 125)] {
+        let pushed = pushes(&[(place, &right, 0o644)]).expect_code(code);
+        assert_eq!(pushed.stderr.contains("chmod 600"), code != 0, "{pushed:#?}");
+    }
+    if rustix::process::geteuid().is_root() {
+        let file = own.file("home/.config/containers/auth.json", &right);
+        std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let run = run(&own, &format!("push {name}")).env("HOME", own.path().join("home"));
+        run.outcome().expect_code(125).expect_error("see that it is yours");
+    }
+}
+
+#[test]
 fn nobody_at_a_port_is_told_of_soon() {
     let bench = Bench::new();
     // A port where nobody listens any more.

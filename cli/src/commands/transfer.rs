@@ -303,6 +303,7 @@ impl LogIn {
         if !self.password_stdin && io::stdin().is_terminal() {
             bail!("type the password nowhere but into a pipe: use `--password-stdin`");
         }
+        logins::keep_from_others()?;
         let mut password = String::new();
         let input = io::stdin().lock().take(PASSWORD_SIZE_MAX);
         input

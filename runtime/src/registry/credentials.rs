@@ -30,17 +30,24 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Logins by registry. The default has none.
 ///
-/// One that was given with [`with`](Self::with) comes first; then, as docker's `config.json` has
-/// it, the registry's own helper (`credHelpers`), the login in the file (`auths`, the one with the
-/// longest matching repository first, as podman writes it), and the helper for all (`credsStore`).
+/// One that was given with [`with`](Self::with) comes first; then those of each file, in their
+/// order; of one, as docker's `config.json` has it, the registry's own helper (`credHelpers`), the
+/// login in the file (`auths`, the one with the longest matching repository first, as podman writes
+/// it), and the helper for all (`credsStore`).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
     given: BTreeMap<String, Login>,
+    files: Vec<Logins>,
+    /// Where helpers are; else where programs are found.
+    folder: Option<PathBuf>,
+}
+
+/// The logins of a file.
+#[derive(Clone, Debug)]
+struct Logins {
     kept: BTreeMap<String, Kept>,
     helpers: BTreeMap<String, String>,
     helper: Option<String>,
-    /// Where helpers are; else where programs are found.
-    folder: Option<PathBuf>,
 }
 
 /// A login as `config.json` keeps it.
@@ -74,9 +81,9 @@ struct Answer {
     secret: String,
 }
 
-impl Credentials {
+impl Logins {
     /// Reads docker's `config.json`. What it says of other things is left out.
-    pub(crate) fn parse(text: &str) -> Result<Self, InvalidCredentials> {
+    fn parse(text: &str) -> Result<Self, InvalidCredentials> {
         if CONFIG_SIZE_MAX < text.len() {
             return Err(InvalidCredentials::TooLarge);
         }
@@ -101,8 +108,15 @@ impl Credentials {
             kept: kept.collect(),
             helpers: file.helpers.into_iter().map(|(key, name)| (place(&key), name)).collect(),
             helper,
-            ..Self::default()
         })
+    }
+}
+
+impl Credentials {
+    /// The same with those of a file, which come after all others.
+    pub(crate) fn and_file(mut self, text: &str) -> Result<Self, InvalidCredentials> {
+        self.files.push(Logins::parse(text)?);
+        Ok(self)
     }
 
     /// The same with a login of the caller's for a registry.
@@ -130,22 +144,37 @@ impl Credentials {
         if let Some(login) = self.given.get(&host) {
             return Ok(Some(login.clone()));
         }
-        if let Some(name) = self.helpers.get(&host) {
-            return self.ask(name, &host).await;
+        for file in &self.files {
+            if let Some(login) = self.of_file(file, &host, repository).await? {
+                return Ok(Some(login));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The login that a file has for a repository.
+    async fn of_file(
+        &self,
+        file: &Logins,
+        host: &str,
+        repository: &str,
+    ) -> Result<Option<Login>, Reason> {
+        if let Some(name) = file.helpers.get(host) {
+            return self.ask(name, host).await;
         }
         let full = format!("{host}/{repository}");
         let covers = |key: &str| {
             let rest = full.strip_prefix(key);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let fitting = self.kept.iter().filter(|(key, _)| covers(key));
+        let fitting = file.kept.iter().filter(|(key, _)| covers(key));
         let fitting = fitting.filter(|(_, kept)| kept.basic.is_some() || kept.identity.is_some());
-        match (fitting.max_by_key(|(key, _)| key.len()), &self.helper) {
-            (Some((_, kept)), _) => kept
-                .login()
-                .map(Some)
-                .map_err(|reason| Reason::Login { host, reason: reason.to_owned() }),
-            (None, Some(name)) => self.ask(name, &host).await,
+        match (fitting.max_by_key(|(key, _)| key.len()), &file.helper) {
+            (Some((_, kept)), _) => kept.login().map(Some).map_err(|reason| Reason::Login {
+                host: host.to_owned(),
+                reason: reason.to_owned(),
+            }),
+            (None, Some(name)) => self.ask(name, host).await,
             (None, None) => Ok(None),
         }
     }
@@ -291,7 +320,7 @@ mod tests {
             STANDARD.encode("team:t"),
             STANDARD.encode("all:a"),
         );
-        let credentials = Credentials::parse(&text).unwrap();
+        let credentials = Credentials::default().and_file(&text).unwrap();
 
         for (registry, repository, expected) in [
             ("docker.io", "library/x", Some(password("hub", "a:b"))),
@@ -317,10 +346,11 @@ mod tests {
             r#"{"auths": {"a": {"auth": {"hunter2": 1}}}}"#,
             r#"{"credsStore": "../hunter3"}"#,
         ] {
-            let error = Credentials::parse(text).unwrap_err();
+            let error = Credentials::default().and_file(text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
-        let credentials = Credentials::parse(r#"{"auths":{"a":{"auth":"hunter2!"}}}"#).unwrap();
+        let credentials =
+            Credentials::default().and_file(r#"{"auths":{"a":{"auth":"hunter2!"}}}"#).unwrap();
         let error = credentials.of("a", "x").await.unwrap_err();
         let shown = format!("{error} {error:?} {credentials:?}");
         assert!(shown.contains("base64") && !shown.contains("hunter2"), "{shown}");
@@ -342,7 +372,8 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         let helped = |name: &str| {
-            Credentials::parse(&format!(r#"{{"credsStore": "{name}"}}"#))
+            Credentials::default()
+                .and_file(&format!(r#"{{"credsStore": "{name}"}}"#))
                 .unwrap()
                 .helpers_in(folder.path().to_owned())
         };

@@ -44,6 +44,7 @@ pub use registries::Registries;
 pub use registries::others_may_read;
 pub use registries::others_may_write;
 pub use roles::close_inherited;
+pub use roles::keep_secrets;
 pub use roles::roles;
 pub use root::ImageFiles;
 pub use runtime::Runtime;

@@ -59,13 +59,18 @@ impl Registries {
         Ok(self)
     }
 
-    /// The same with the logins of docker's `config.json`, and of the helpers that it names.
+    /// The same with the logins of docker's `config.json`, and of the helpers that it names. They
+    /// are asked where those that were given before know none.
+    ///
+    /// Who has logins in memory may want to [keep them there](crate::keep_secrets).
     ///
     /// # Errors
     ///
     /// Fails where the text is not of that form.
     pub fn logins(mut self, text: &str) -> Result<Self, Error> {
-        self.credentials = Credentials::parse(text)
+        self.credentials = self
+            .credentials
+            .and_file(text)
             .map_err(|error| failed("read", "the logins", ErrorKind::InvalidInput, error))?;
         Ok(self)
     }
@@ -134,14 +139,14 @@ impl Registries {
     }
 }
 
-/// Whether others than its owner may read a file, so that what is secret in it is no more. False
-/// where there is none, and where the system does not tell.
+/// Whether others than this user and root may read a file, so that what is secret in it is no more.
+/// False where there is none, and where the system does not tell.
 pub fn others_may_read(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| files::others_may_read(&metadata))
 }
 
-/// Whether others than its owner may write to a file, so that what it says is not the owner's word.
-/// False where there is none, and where the system does not tell.
+/// Whether others than this user and root may write to a file, so that what it says is not this
+/// user's word. False where there is none, and where the system does not tell.
 pub fn others_may_write(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| files::others_may_write(&metadata))
 }

@@ -95,3 +95,18 @@ impl std::io::Write for RawOutput {
 pub fn close_inherited() {
     process::close_inherited();
 }
+
+/// Sees to it that what this process has in its memory from now on stays there: it leaves no image
+/// of it where it is killed or crashes, and no other process of the same user may read it.
+///
+/// The library never does that by itself, for the process is not its own. Call it in a program that
+/// is about to read [logins](crate::Registries::logins) or a [key](crate::SigningKey), before it
+/// does. It cannot be taken back: the limit on the size of such images is lowered to nothing, also
+/// for what this process starts. Where the system has no such calls, nothing happens.
+///
+/// # Errors
+///
+/// Fails where the system does not let this process do that.
+pub fn keep_secrets() -> std::io::Result<()> {
+    process::keep_secrets()
+}

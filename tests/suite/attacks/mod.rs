@@ -15,6 +15,7 @@ mod network;
 mod output;
 mod registry;
 mod scale;
+mod secrets;
 mod shared;
 mod strange;
 

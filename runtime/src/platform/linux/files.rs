@@ -111,14 +111,19 @@ pub(crate) fn foreign_hands(metadata: &Metadata) -> Option<&'static str> {
     }
 }
 
-/// Whether others than its owner may write to a file.
+/// Whether others than the user of this process may write to a file. Root may always.
 pub(crate) fn others_may_write(metadata: &Metadata) -> bool {
-    metadata.mode() & 0o022 != 0
+    is_of_another(metadata) || metadata.mode() & 0o022 != 0
 }
 
-/// Whether others than its owner may read or write a file.
+/// Whether others than the user of this process may read or write a file. Root may always.
 pub(crate) fn others_may_read(metadata: &Metadata) -> bool {
-    metadata.mode() & 0o077 != 0
+    is_of_another(metadata) || metadata.mode() & 0o077 != 0
+}
+
+fn is_of_another(metadata: &Metadata) -> bool {
+    let owner = metadata.uid();
+    owner != 0 && owner != rustix::process::geteuid().as_raw()
 }
 
 /// Takes the lock if nobody else holds it, and waits for it otherwise. It ends with the handle,

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 
+use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
@@ -46,6 +47,14 @@ pub(crate) fn bound_cpu_time(seconds: u64) -> io::Result<()> {
 /// Sees to it that this process leaves no image of its memory on disk.
 pub(crate) fn leave_no_core() -> io::Result<()> {
     lower(Resource::Core, 0)
+}
+
+/// Sees to it that nobody reads what this process has in its memory: it leaves no image of it,
+/// also not to a program that collects them, and other processes of the same user may not look into
+/// it. What it starts may be looked into, and leaves no image on disk either.
+pub(crate) fn keep_secrets() -> io::Result<()> {
+    leave_no_core()?;
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Makes a file that grows too large an error of the write that made it so, and no end of this

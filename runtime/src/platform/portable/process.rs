@@ -31,6 +31,12 @@ pub(crate) fn leave_no_core() -> io::Result<()> {
     Ok(())
 }
 
+/// Does nothing: the standard library does not know who may read a process's memory.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+pub(crate) fn keep_secrets() -> io::Result<()> {
+    Ok(())
+}
+
 /// Does nothing: the standard library knows no signals.
 pub(crate) fn bear_large_files() {}
 
