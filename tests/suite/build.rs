@@ -4,6 +4,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use serde_json::Value;
+use serde_json::json;
+
 use crate::support::Bench;
 use crate::support::Outcome;
 
@@ -50,7 +53,7 @@ impl Place {
     }
 
     /// What the image says of itself.
-    fn inspect(&self) -> serde_json::Value {
+    fn inspect(&self) -> Value {
         let told = self.0.aril(["inspect", "app:1"]).outcome().expect_code(0).stdout;
         serde_json::from_str(&told).unwrap()
     }
@@ -161,8 +164,8 @@ fn one_name_has_the_image_and_the_artifact() {
     let wasm = ["build", "-q", "-t", "app:2", "ctx/app.wasm", "--format", "both"];
     let built = place.0.aril(wasm).outcome().expect_code(0).stdout;
     let path = place.0.data().join("content/blobs/sha256").join(&built.trim()[7..]);
-    let index: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    let told = |entry: &serde_json::Value| {
+    let index: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let told = |entry: &Value| {
         let platform = &entry["platform"];
         let platform = [&platform["os"], &platform["architecture"]].map(|it| it.as_str().unwrap());
         (platform.join("/"), entry["artifactType"].as_str().map(str::to_owned))
@@ -222,7 +225,6 @@ fn what_a_dockerfile_cannot_do_here_is_refused_with_its_line() {
     fs::write(place.0.path().join("ctx/Dockerfile"), b"FROM a\nCOPY \xff /\n").unwrap();
     place.build(&[]).expect_code(125).expect_error("line 2: it is not UTF-8");
     place.file("Dockerfile", "FROM scratch\nARG A\nCOPY data /\n");
-    place.build(&["--build-arg", "B=1"]).expect_code(125).expect_error("it has no `ARG B`");
     place.build(&["--target", "x"]).expect_code(127).expect_error("it has no stage `x`");
     place.build(&["--copy", "ctx:/x"]).expect_code(125).expect_error("write files there");
     place.build(&["-f", "none"]).expect_code(127).expect_error("there is no such file");
@@ -265,4 +267,99 @@ fn a_dockerfile_that_says_a_few_words_again_and_again_is_refused_soon() {
         let place = Place::new(&dockerfile);
         place.build(&[]).expect_code(125).expect_error(text);
     }
+}
+
+#[test]
+fn an_argument_that_nothing_takes_is_warned_of() {
+    let place = Place::new("ARG A\nFROM scratch\nARG B\nCOPY data /$B\n");
+    let flags = ["--build-arg", "A=1", "--build-arg", "B=2", "--build-arg", "HTTP_PROXY=x"];
+    let silent = place.build(&flags).expect_code(0);
+    assert!(!silent.stderr.contains("--build-arg"), "{silent:#?}");
+    let warned = place.build(&[&flags[..], &["--build-arg", "C=3"]].concat()).expect_code(0);
+    assert_eq!(warned.stdout, silent.stdout);
+    assert_eq!(warned.stderr.matches("warning: no `ARG` of the Dockerfile takes").count(), 1);
+    warned.expect_error("`--build-arg C`");
+}
+
+#[test]
+fn a_dockerfile_is_read_from_standard_input() {
+    let place = Place::new("not this one");
+    let build = |text: &str| {
+        let args = ["build", "-q", "-t", "app:1", "-f", "-", "ctx"];
+        place.0.aril(args).input(text).outcome()
+    };
+    build("FROM scratch\nCOPY . /\nENTRYPOINT [\"/app.wasm\"]\n").expect_code(0);
+    place.0.run(["app:1"]).outcome().expect_code(0).expect_output("said\n");
+    // What is left out is said in the context still.
+    place.file(".dockerignore", "data\n");
+    build("FROM scratch\nCOPY data /\n").expect_code(127).expect_error("leaves it out");
+    build("FROM scratch\nRUN x\n").expect_code(125).expect_error("build `-`: line 2: `RUN` needs");
+    build("").expect_code(125).expect_error("at least one FROM");
+    build(&"#\n".repeat(3 << 20)).expect_code(125).expect_error("larger than 4 MiB");
+}
+
+#[test]
+fn a_list_with_nothing_in_it_takes_away_what_the_base_said() {
+    let place = Place::new(
+        "FROM scratch AS base\nCOPY app.wasm data /\nENTRYPOINT [\"/app.wasm\"]\nCMD [\"a\"]\n\
+         FROM base AS cmd\nCMD []\nFROM base AS entrypoint\nENTRYPOINT [ ]\n\
+         FROM base AS both\nentrypoint []\nCMD [\"/app.wasm\", \"b\"]\n",
+    );
+    for (target, entrypoint, cmd) in [
+        ("base", json!(["/app.wasm"]), json!(["a"])),
+        ("cmd", json!(["/app.wasm"]), Value::Null),
+        ("entrypoint", Value::Null, Value::Null),
+        ("both", Value::Null, json!(["/app.wasm", "b"])),
+    ] {
+        place.build(&["--target", target]).expect_code(0);
+        let told = place.inspect();
+        let [told_entrypoint, told_cmd] = ["Entrypoint", "Cmd"]
+            .map(|key| told[0]["Config"].get(key).cloned().unwrap_or_default());
+        let is_none = |value: &Value| value.is_null() || *value == json!([]);
+        for (told, expected) in [(told_entrypoint, entrypoint), (told_cmd, cmd)] {
+            assert!(told == expected || is_none(&told) && is_none(&expected), "{target}: {told}");
+        }
+    }
+}
+
+#[test]
+fn what_an_image_is_for_is_there_for_whoever_declares_it() {
+    let place = Place::new(
+        "FROM --platform=$BUILDPLATFORM scratch AS files\nCOPY data /data\n\
+         FROM --platform=$TARGETPLATFORM scratch\nARG TARGETARCH\nARG TARGETOS TARGETPLATFORM\n\
+         ARG TARGETVARIANT BUILDPLATFORM BUILDOS=mine\n\
+         LABEL arch=$TARGETARCH os=$TARGETOS platform=$TARGETPLATFORM variant=${TARGETVARIANT:-none} \
+         build=$BUILDPLATFORM mine=$BUILDOS undeclared=x$BUILDARCH\n\
+         COPY --from=files /data /$TARGETARCH/\n",
+    );
+    let labels = |flags: &[&str]| {
+        let built = place.build(flags).expect_code(0);
+        assert!(!built.stderr.contains("--build-arg"), "{built:#?}");
+        place.inspect()[0]["Config"]["Labels"].clone()
+    };
+    let expected = json!({
+        "arch": "wasm", "os": "wasi", "platform": "wasi/wasm", "variant": "none",
+        "build": "wasi/wasm", "mine": "mine", "undeclared": "x",
+    });
+    assert_eq!(labels(&[]), expected);
+    assert_eq!(labels(&["--build-arg", "TARGETARCH=other"])["arch"], "other");
+}
+
+#[test]
+fn patterns_that_are_made_to_take_long_are_refused_soon() {
+    let place = Place::new("");
+    let name = "a".repeat(190);
+    for number in 0..400 {
+        place.file(&format!("{name}{number}"), "");
+    }
+    place.file(&format!("{name}X"), "");
+    let pattern = "*a".repeat(63) + "X";
+    let line = format!("COPY {} /\n", [pattern.as_str(); 500].join(" "));
+    place.file("Dockerfile", &format!("FROM scratch\n{line}"));
+    place.build(&[]).expect_code(125).expect_error("line 2: its patterns are too many");
+    place.file("Dockerfile", &format!("FROM scratch\nCOPY {pattern} /\n"));
+    place.file(".dockerignore", &format!("{}b\n", "*a".repeat(31)).repeat(1000));
+    place.build(&[]).expect_code(0);
+    place.file(".dockerignore", &"a\n".repeat(1001));
+    place.build(&[]).expect_code(125).expect_error("more than 1000 patterns");
 }

@@ -1,5 +1,8 @@
 //! `aril build`: from a wasm file, or a Dockerfile, to an image.
 
+use std::io;
+use std::io::IsTerminal as _;
+use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +39,7 @@ pub(super) struct Build {
     #[arg(short, long = "tag", value_name = "NAME", required = true)]
     tags: Vec<Reference>,
 
-    /// The Dockerfile, if it is elsewhere or called otherwise
+    /// The Dockerfile, if it is elsewhere or called otherwise; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
 
@@ -113,6 +116,13 @@ impl Build {
             bail!("a name is needed: `-t NAME`")
         };
         let build = self.as_told()?;
+        let unused = build.unused_arguments()?;
+        if !unused.is_empty() {
+            report::say(format_args!(
+                "warning: no `ARG` of the Dockerfile takes `--build-arg {}`",
+                aril::printable(&unused.join("`, `--build-arg "))
+            ));
+        }
         let runtime = self.common.runtime()?;
         for base in build.bases()? {
             // One that is missing is told of with the line that needs it.
@@ -186,8 +196,10 @@ impl Build {
 impl Build {
     fn as_dockerfile_told(&self) -> anyhow::Result<aril::Build> {
         let mut build = aril::Build::dockerfile(&self.path);
-        if let Some(file) = &self.file {
-            build = build.file(file);
+        match &self.file {
+            Some(file) if file.as_os_str() == "-" => build = build.text(standard_input()?),
+            Some(file) => build = build.file(file),
+            None => {}
         }
         if let Some(target) = &self.target {
             build = build.target(target);
@@ -209,6 +221,22 @@ impl Build {
         }
         Ok(build)
     }
+}
+
+/// A Dockerfile that somebody sends.
+fn standard_input() -> anyhow::Result<Vec<u8>> {
+    /// The largest.
+    const SIZE_MAX: u64 = 4 << 20;
+    if io::stdin().is_terminal() {
+        bail!("a Dockerfile is expected on standard input, as `--file -` says");
+    }
+    let mut text = Vec::new();
+    let read = io::stdin().lock().take(SIZE_MAX + 1).read_to_end(&mut text);
+    read.context("cannot read the Dockerfile on standard input")?;
+    if SIZE_MAX < text.len() as u64 {
+        bail!("the Dockerfile on standard input is larger than {} MiB", SIZE_MAX >> 20);
+    }
+    Ok(text)
 }
 
 /// Where from, and where to. Both may have colons in them.

@@ -5,26 +5,34 @@
 //! at the root.
 
 use super::Invalid;
-use super::pattern::Pattern;
+use super::pattern::Patterns;
+use super::pattern::Way;
 use super::text_of;
 
-/// The most patterns: each is tried with each file.
+/// The most patterns, and the most bytes of all of them: all are tried with each file.
 const PATTERNS_MAX: usize = 1000;
+const SIZE_MAX: usize = 64 << 10;
 
 /// What is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ignore {
-    // In their order, with whether what they mean is left out, or taken in again.
-    patterns: Vec<(Pattern, bool)>,
+    patterns: Patterns,
+    // For each of them, whether what it means is left out, or taken in again.
+    leave_out: Vec<bool>,
 }
 
 /// Which patterns mean a path, or something above it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Met(Vec<bool>);
+pub(crate) struct Met {
+    patterns: Vec<u64>,
+    /// How far the path leads into them; nothing above all names.
+    way: Option<Way>,
+}
 
 impl Ignore {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
-        let mut patterns = Vec::new();
+        let mut ignore = Self::default();
+        let mut size = 0;
         for (at, line) in text_of(bytes)?.lines().enumerate() {
             if line.starts_with('#') || line.trim().is_empty() {
                 continue;
@@ -38,31 +46,44 @@ impl Ignore {
             if told.is_empty() {
                 return Err(wrong("`!` takes nothing in".to_owned()));
             }
-            if patterns.len() == PATTERNS_MAX {
-                return Err(wrong(format!("there are more than {PATTERNS_MAX} patterns")));
+            size += told.len();
+            if ignore.patterns.len() == PATTERNS_MAX || SIZE_MAX < size {
+                return Err(wrong(format!(
+                    "there are more than {PATTERNS_MAX} patterns, or more than {} KiB of them, and all \
+                     are tried with each file: name directories instead of files",
+                    SIZE_MAX >> 10
+                )));
             }
-            patterns.push((Pattern::parse(&told, true).map_err(wrong)?, leaves_out));
+            ignore.patterns.add(&told, true).map_err(wrong)?;
+            ignore.leave_out.push(leaves_out);
         }
-        Ok(Self { patterns })
+        Ok(ignore)
     }
 
     /// Looks at a path whose directory was looked at before.
     pub(crate) fn look(&self, above: &Met, path: &str) -> Met {
-        let met = self.patterns.iter().enumerate().map(|(number, (pattern, _))| {
-            above.0.get(number).copied().unwrap_or_default() || pattern.matches(path)
-        });
-        Met(met.collect())
+        let mut way = match &above.way {
+            None => self.patterns.begin(),
+            Some(way) => {
+                let mut way = way.clone();
+                self.patterns.follow(&mut way, "/");
+                way
+            }
+        };
+        self.patterns.follow(&mut way, path.rsplit('/').next().unwrap_or_default());
+        let mut patterns = self.patterns.met(&way);
+        patterns.iter_mut().zip(&above.patterns).for_each(|(met, above)| *met |= above);
+        Met { patterns, way: Some(way) }
     }
 
     /// Whether what was looked at is left out: the last pattern decides.
     pub(crate) fn leaves_out(&self, met: &Met) -> bool {
-        let last = self.patterns.iter().zip(&met.0).rev().find(|(_, is_met)| **is_met);
-        last.is_some_and(|((_, leaves_out), _)| *leaves_out)
+        self.patterns.last_of(&met.patterns).is_some_and(|last| self.leave_out[last])
     }
 
     /// Whether something in a directory that is left out may be taken in again.
     pub(crate) fn has_exceptions(&self) -> bool {
-        self.patterns.iter().any(|(_, leaves_out)| !leaves_out)
+        self.leave_out.contains(&false)
     }
 }
 
@@ -154,13 +175,35 @@ mod tests {
     }
 
     #[test]
+    fn hostile_patterns_cost_little_for_each_file() {
+        // As many and as long as they may be, each with as many ways as it can have.
+        let line = format!("{}b\n", "*a".repeat(32));
+        let ignore = Ignore::parse(line.repeat(900).as_bytes()).expect("patterns");
+        let name = "a".repeat(200);
+        let directories = (0..10).map(|_| name.as_str()).collect::<Vec<_>>().join("/");
+        let ends = directories.match_indices('/').map(|(at, _)| at).chain([directories.len()]);
+        let started = std::time::Instant::now();
+        let above =
+            ends.fold(Met::default(), |above, end| ignore.look(&above, &directories[..end]));
+        for number in 0..200 {
+            let met = ignore.look(&above, &format!("{directories}/{name}{number}"));
+            assert!(!ignore.leaves_out(&met));
+        }
+        // It takes a fraction of that; one way after the other, or the whole path each time, takes
+        // minutes.
+        assert!(started.elapsed() < std::time::Duration::from_secs(15), "{:?}", started.elapsed());
+    }
+
+    #[test]
     fn what_is_no_pattern_is_told_with_its_line() {
         let many = "a\n".repeat(1001);
+        let large = format!("{}\n", "a".repeat(4096)).repeat(17);
         for (file, line, expected) in [
             (&b"a\n[\n"[..], 2, "is no pattern"),
             (b"a\n\n!\n", 3, "takes nothing in"),
             (b"a\n\xff\n", 2, "not UTF-8"),
-            (many.as_bytes(), 1001, "more than 1000"),
+            (many.as_bytes(), 1001, "more than 1000 patterns"),
+            (large.as_bytes(), 17, "more than 64 KiB of them"),
         ] {
             let error = Ignore::parse(file).expect_err(expected);
             assert!(error.line == line && error.reason.contains(expected), "{error}");

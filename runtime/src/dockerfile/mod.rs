@@ -14,8 +14,8 @@ pub(crate) use parse::FILE_SIZE_MAX;
 pub(crate) use parse::Instruction;
 pub(crate) use parse::Stage;
 pub(crate) use parse::Step;
+pub(crate) use pattern::Names;
 pub(crate) use pattern::is_pattern;
-pub(crate) use pattern::matches;
 pub(crate) use words::Words;
 
 /// What a Dockerfile, or a file of what it leaves out, has in it that cannot be.

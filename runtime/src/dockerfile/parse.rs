@@ -3,6 +3,8 @@
 //! Source: the Dockerfile reference, and docker's builder where that is silent. Lines, comments, words of
 //! JSON and positions are `parse-dockerfile`'s; what may be built without a guest OS is decided here.
 
+use std::borrow::Cow;
+
 use parse_dockerfile::Command;
 use parse_dockerfile::FromInstruction;
 use parse_dockerfile::HealthcheckArguments;
@@ -98,6 +100,8 @@ pub(crate) struct Copy {
 impl Dockerfile {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
         let text = text_of(bytes)?;
+        let escape = escape_of(text);
+        let text = &*with_a_word(text, escape);
         let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
         let line_of = |at: usize| ends.partition_point(|end| *end < at) + 1;
         let broken = |error: parse_dockerfile::Error| {
@@ -106,8 +110,7 @@ impl Dockerfile {
             let told = told.split(" at line ").next().unwrap_or_default();
             Invalid::new(error.line().max(1), shown(told))
         };
-        let mut parsed =
-            Self { escape: escape_of(text), arguments: Vec::new(), stages: Vec::new() };
+        let mut parsed = Self { escape, arguments: Vec::new(), stages: Vec::new() };
         let instructions = parse_dockerfile::parse_iter(text).map_err(broken)?;
         for (count, instruction) in instructions.enumerate() {
             let instruction = instruction.map_err(broken)?;
@@ -178,6 +181,34 @@ fn escape_of(text: &str) -> char {
         Some((_, "`")) if escapes.next().is_none() => '`',
         _ => '\\',
     }
+}
+
+/// The text with a word that is empty in the lists of `ENTRYPOINT []` and `CMD []`, which the parser
+/// does not take. Lines stay where they are.
+fn with_a_word(text: &str, escape: char) -> Cow<'_, str> {
+    let is_list = |line: &str| {
+        let line = line.trim();
+        let list = line.split_once(char::is_whitespace).filter(|(name, list)| {
+            let is_one = ["ENTRYPOINT", "CMD"].iter().any(|it| name.eq_ignore_ascii_case(it));
+            let inner = list.trim().strip_prefix('[').and_then(|list| list.strip_suffix(']'));
+            is_one && inner.is_some_and(|inner| inner.trim().is_empty())
+        });
+        list.is_some()
+    };
+    if !text.lines().any(is_list) {
+        return Cow::Borrowed(text);
+    }
+    let mut is_continued = false;
+    let lines = text.split_inclusive('\n').map(|line| {
+        let told = if !is_continued && is_list(line) {
+            Cow::Owned(line.replacen('[', "[\"\"", 1))
+        } else {
+            Cow::Borrowed(line)
+        };
+        is_continued = line.trim_end().ends_with(escape);
+        told
+    });
+    Cow::Owned(lines.collect())
 }
 
 fn span_of(instruction: &Parsed<'_>) -> usize {
@@ -300,7 +331,11 @@ fn mode(text: &str) -> Result<u32, String> {
 /// The words of a program and its arguments.
 fn words_of(name: &str, command: &Command<'_>) -> Result<Vec<String>, String> {
     let text = match command {
-        Command::Exec(words) => return Ok(owned(&words.value)),
+        Command::Exec(words) => {
+            let words = owned(&words.value);
+            // Nothing, and so neither what the image had that it begins with.
+            return Ok(if words == [""] { Vec::new() } else { words });
+        }
         Command::Shell(text) => text.value,
         _ => "",
     };
@@ -400,6 +435,8 @@ mod tests {
             ("ENV A='b c'", Instruction::Env(both("A", "'b c'"))),
             ("LABEL a.b=\"c\\\n d\"", Instruction::Label(both("a.b", "\"c d\""))),
             ("CMD [\"a\", \"b c\"]", Instruction::Command(vec!["a".into(), "b c".into()])),
+            ("CMD []", Instruction::Command(Vec::new())),
+            (" entrypoint  [ ]\r", Instruction::Entrypoint(Vec::new())),
             ("VOLUME [\"/a b\"]", Instruction::Volume(vec!["/a b".into()])),
             ("VOLUME /a /b", Instruction::Volume(vec!["/a".into(), "/b".into()])),
             ("EXPOSE 80 53/udp", Instruction::Expose(vec!["80".into(), "53/udp".into()])),
@@ -445,7 +482,8 @@ mod tests {
             ("FROM scratch\nCOPY a", 2, "COPY"),
             ("FROM scratch\n\nENV A", 3, "has no value"),
             ("FROM scratch\nENV A=b c", 2, "`c` is not"),
-            ("FROM scratch\nENTRYPOINT []", 2, "at least one argument"),
+            ("FROM scratch\nENTRYPOINT", 2, "at least one argument"),
+            ("FROM scratch\nENTRYPOINT []\nCMD []\nENV A", 4, "has no value"),
             ("FROM scratch\nENV =b", 2, "without a name"),
             ("FROM scratch\nCOPY --chmod=u+x a /", 2, "three octal digits"),
             ("FROM scratch\nCOPY --chmod=4755 a /", 2, "three octal digits"),

@@ -122,6 +122,15 @@ impl Build {
         self
     }
 
+    /// What the Dockerfile says, where it is no file of this host. In errors it is called `-`.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<Vec<u8>>) -> Self {
+        if let Origin::Dockerfile(recipe) = &mut self.origin {
+            recipe.text = Some(text.into());
+        }
+        self
+    }
+
     /// The stage of the Dockerfile that becomes the image: its name or number. Without it, the last.
     #[must_use]
     pub fn target(mut self, stage: impl Into<String>) -> Self {
@@ -131,7 +140,11 @@ impl Build {
         self
     }
 
-    /// What an `ARG` of the Dockerfile stands for. One that it does not have is refused.
+    /// What an `ARG` of the Dockerfile stands for. One that it does not have changes nothing: see
+    /// [`unused_arguments`](Self::unused_arguments).
+    ///
+    /// `TARGETPLATFORM` and `BUILDPLATFORM` (`wasi/wasm`), `TARGETOS` and `BUILDOS`, `TARGETARCH` and
+    /// `BUILDARCH`, `TARGETVARIANT` and `BUILDVARIANT` (nothing) are there for whatever declares them.
     #[must_use]
     pub fn argument(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         if let Origin::Dockerfile(recipe) = &mut self.origin {
@@ -150,6 +163,20 @@ impl Build {
         match &self.origin {
             Origin::Wasm(_) => Ok(Vec::new()),
             Origin::Dockerfile(recipe) => recipe.bases().map_err(|failure| self.failed(failure)),
+        }
+    }
+
+    /// The arguments that were given and that the Dockerfile does not declare. Docker warns of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`bases`](Self::bases).
+    pub fn unused_arguments(&self) -> Result<Vec<String>, Error> {
+        match &self.origin {
+            Origin::Wasm(_) => Ok(Vec::new()),
+            Origin::Dockerfile(recipe) => {
+                recipe.unused_arguments().map_err(|failure| self.failed(failure))
+            }
         }
     }
 

@@ -34,11 +34,32 @@ const NAMES: [&str; 2] = ["Dockerfile", "Containerfile"];
 /// What says what is left out, in the same order. Before both comes the Dockerfile's own.
 const IGNORE_NAMES: [&str; 2] = [".containerignore", ".dockerignore"];
 
+/// What may be spoken of before the first stage, and in a stage that declares it by `ARG`. An image is
+/// for wasm wherever it is built, and nothing of the host that builds it is in it.
+///
+/// Source: the Dockerfile reference, "Automatic platform ARGs in the global scope".
+const PLATFORM_ARGUMENTS: [(&str, &str); 8] = [
+    ("BUILDARCH", "wasm"),
+    ("BUILDOS", "wasi"),
+    ("BUILDPLATFORM", "wasi/wasm"),
+    ("BUILDVARIANT", ""),
+    ("TARGETARCH", "wasm"),
+    ("TARGETOS", "wasi"),
+    ("TARGETPLATFORM", "wasi/wasm"),
+    ("TARGETVARIANT", ""),
+];
+
+/// What is given to docker for its `RUN`, whether the Dockerfile takes it or not.
+const PROXY_ARGUMENTS: [&str; 5] =
+    ["ALL_PROXY", "FTP_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
+
 /// What an image is made of, as a Dockerfile says.
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
     pub(super) context: PathBuf,
     pub(super) file: Option<PathBuf>,
+    /// What it says, where it is no file of this host.
+    pub(super) text: Option<Vec<u8>>,
     pub(super) target: Option<String>,
     pub(super) arguments: BTreeMap<String, String>,
 }
@@ -81,11 +102,14 @@ pub(super) fn wrong(line: usize, reason: impl Into<String>) -> Failure {
 
 impl Recipe {
     pub(super) fn new(context: PathBuf) -> Self {
-        Self { context, file: None, target: None, arguments: BTreeMap::new() }
+        Self { context, file: None, text: None, target: None, arguments: BTreeMap::new() }
     }
 
     /// Where the Dockerfile is, or would be.
     pub(super) fn path(&self) -> PathBuf {
+        if self.text.is_some() {
+            return PathBuf::from("-");
+        }
         self.file.clone().unwrap_or_else(|| {
             let found = NAMES.iter().map(|name| self.context.join(name)).find(|path| path.exists());
             found.unwrap_or_else(|| self.context.join(NAMES[0]))
@@ -94,22 +118,15 @@ impl Recipe {
 
     /// Reads the Dockerfile, and finds out what of it is needed.
     pub(super) fn plan(&self) -> Result<Plan, Failure> {
-        let bytes = read(&self.path())?
-            .ok_or_else(|| -> Failure { (ErrorKind::NotFound, "there is no such file".into()) })?;
-        let file = Dockerfile::parse(&bytes)
-            .map_err(|error| -> Failure { (ErrorKind::InvalidInput, error.into()) })?;
-        let steps = || file.stages.iter().flat_map(|stage| &stage.steps);
-        let declares = |name: &str| {
-            let in_stage = steps().any(|step| match &step.what {
-                Instruction::Argument(told) => told.iter().any(|(other, _)| other == name),
-                _ => false,
-            });
-            in_stage || file.arguments.iter().any(|(_, (other, _))| other == name)
-        };
-        if let Some(name) = self.arguments.keys().find(|name| !declares(name)) {
-            return Err(invalid(format!("it has no `ARG {}` that could be given", shown(name))));
+        let file = self.parsed()?;
+        let platform = PLATFORM_ARGUMENTS.iter();
+        let mut arguments: BTreeMap<String, String> =
+            platform.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        for name in PLATFORM_ARGUMENTS.iter().map(|(name, _)| *name) {
+            if let Some(given) = self.arguments.get(name) {
+                arguments.insert(name.to_owned(), given.clone());
+            }
         }
-        let mut arguments = BTreeMap::new();
         for (line, (name, value)) in &file.arguments {
             let given = self.arguments.get(name).cloned();
             let told = || value.as_ref().map(|value| expand(&file, &arguments, value)).transpose();
@@ -143,6 +160,35 @@ impl Recipe {
             stages.insert(number, base);
         }
         Ok(Plan { file, arguments, stages })
+    }
+
+    fn parsed(&self) -> Result<Dockerfile, Failure> {
+        let none = || -> Failure { (ErrorKind::NotFound, "there is no such file".into()) };
+        let bytes = match &self.text {
+            Some(text) => text.clone(),
+            None => read(&self.path())?.ok_or_else(none)?,
+        };
+        Dockerfile::parse(&bytes)
+            .map_err(|error| -> Failure { (ErrorKind::InvalidInput, error.into()) })
+    }
+
+    /// The arguments that are given and that nothing in the Dockerfile takes.
+    pub(super) fn unused_arguments(&self) -> Result<Vec<String>, Failure> {
+        let file = self.parsed()?;
+        let steps = || file.stages.iter().flat_map(|stage| &stage.steps);
+        let declares = |name: &str| {
+            let in_stage = steps().any(|step| match &step.what {
+                Instruction::Argument(told) => told.iter().any(|(other, _)| other == name),
+                _ => false,
+            });
+            in_stage || file.arguments.iter().any(|(_, (other, _))| other == name)
+        };
+        let is_known = |name: &str| {
+            PLATFORM_ARGUMENTS.iter().any(|(other, _)| *other == name)
+                || PROXY_ARGUMENTS.iter().any(|other| other.eq_ignore_ascii_case(name))
+        };
+        let unused = self.arguments.keys().filter(|name| !declares(name) && !is_known(name));
+        Ok(unused.cloned().collect())
     }
 
     /// The number of the stage that becomes the image.
@@ -192,11 +238,14 @@ impl Recipe {
         };
         let path = fs::canonicalize(&self.context).map_err(failed)?;
         let root = Directory::open(&path).map_err(failed)?;
-        let mut own = self.path().into_os_string();
-        own.push(".dockerignore");
+        let own = self.text.is_none().then(|| {
+            let mut own = self.path().into_os_string();
+            own.push(".dockerignore");
+            PathBuf::from(own)
+        });
         let all = IGNORE_NAMES.map(|name| self.context.join(name));
         let mut told = None;
-        for path in [PathBuf::from(own)].into_iter().chain(all) {
+        for path in own.into_iter().chain(all) {
             let at = |(kind, source): Failure| -> Failure {
                 (kind, format!("cannot read `{}`: {source}", path.display()).into())
             };

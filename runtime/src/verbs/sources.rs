@@ -5,8 +5,8 @@ use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
 
+use crate::dockerfile::Names;
 use crate::dockerfile::is_pattern;
-use crate::dockerfile::matches;
 use crate::dockerfile::shown;
 use crate::error::ErrorKind;
 use crate::rootfs::HostFile;
@@ -21,6 +21,43 @@ use super::images::Failure;
 
 /// The largest number of a user or a group: what a plain header of an archive has room for.
 const OWNER_MAX: u32 = 0o7_777_777;
+
+/// The most that is done to find out which names the patterns of a Dockerfile mean, in words of 64
+/// places of a pattern for each character: a second or two.
+const LOOKS_MAX: u64 = 1 << 26;
+
+/// What a name costs beside its characters.
+const LOOK_COST: u64 = 32;
+
+/// The most files that one instruction may copy: more than an image may have.
+const FOUND_MAX: usize = 2_000_000;
+
+/// How much was done to find out which names patterns mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Looks(u64);
+
+impl Looks {
+    /// Counts a directory before it is listed, which takes a look at all that is known of the tree.
+    fn into(&mut self, tree: &Tree) -> Result<(), Failure> {
+        self.count(tree.len() as u64)
+    }
+
+    /// Counts a name before it is looked at.
+    fn at(&mut self, names: &Names, name: &str) -> Result<(), Failure> {
+        self.count(names.cost_of(name) + LOOK_COST)
+    }
+
+    fn count(&mut self, cost: u64) -> Result<(), Failure> {
+        self.0 += cost;
+        if LOOKS_MAX < self.0 {
+            return Err(invalid(
+                "its patterns are too many, too long, or in directories that are too large, to find \
+                 out what they mean: copy directories, or name files",
+            ));
+        }
+        Ok(())
+    }
+}
 
 /// Where files are copied from.
 #[derive(Debug, Default)]
@@ -40,18 +77,28 @@ impl Sources {
     }
 
     /// What several words mean together. There is something for each of them.
-    pub(super) fn find(&mut self, words: &[String], is_add: bool) -> Result<Vec<Found>, Failure> {
+    pub(super) fn find(
+        &mut self,
+        words: &[String],
+        is_add: bool,
+        looks: &mut Looks,
+    ) -> Result<Vec<Found>, Failure> {
         let mut found = Vec::new();
+        let mut count = 0;
         for word in words {
             if is_add {
                 refuse_remote(word)?;
             }
-            let paths = if is_pattern(word) { self.matching(word)? } else { vec![word.clone()] };
+            let paths =
+                if is_pattern(word) { self.matching(word, looks)? } else { vec![word.clone()] };
             let mut is_any = false;
             for path in paths {
                 let place = self.tree.follow(&path).map_err(of_layer)?;
+                count += 1;
                 if self.tree.is_directory(&place).map_err(of_layer)? {
-                    found.push(Found::Directory(self.tree.all(&place).map_err(of_layer)?));
+                    let all = self.tree.all(&place).map_err(of_layer)?;
+                    count += all.len();
+                    found.push(Found::Directory(all));
                 } else if let Some(entry) = self.tree.entry(&place).map_err(of_layer)?.cloned() {
                     if let (true, Node::File(file)) = (is_add, &entry.node) {
                         refuse_archive(word, file)?;
@@ -60,6 +107,9 @@ impl Sources {
                     found.push(Found::One { name: name.to_owned(), entry });
                 } else {
                     continue;
+                }
+                if FOUND_MAX < count {
+                    return Err(invalid(format!("it copies more than {FOUND_MAX} files")));
                 }
                 is_any = true;
             }
@@ -80,24 +130,28 @@ impl Sources {
     }
 
     /// The paths that a pattern means, name by name.
-    fn matching(&mut self, pattern: &str) -> Result<Vec<String>, Failure> {
+    fn matching(&mut self, pattern: &str, looks: &mut Looks) -> Result<Vec<String>, Failure> {
         let mut paths = vec![String::new()];
         for part in pattern.split('/').filter(|part| !part.is_empty()) {
+            let names =
+                is_pattern(part).then(|| Names::parse(part)).transpose().map_err(invalid)?;
             let mut next = Vec::new();
             for path in paths {
                 let inner = |name: &str| {
                     if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
                 };
-                if !is_pattern(part) {
+                let Some(names) = &names else {
                     next.push(inner(part));
                     continue;
-                }
+                };
                 let place = self.tree.follow(&path).map_err(of_layer)?;
                 if !self.tree.is_directory(&place).map_err(of_layer)? {
                     continue;
                 }
+                looks.into(&self.tree)?;
                 for name in self.tree.names(&place).map_err(of_layer)? {
-                    if matches(part, &name).map_err(invalid)? {
+                    looks.at(names, &name)?;
+                    if names.matches(&name) {
                         next.push(inner(&name));
                     }
                 }

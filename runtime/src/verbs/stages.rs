@@ -45,6 +45,7 @@ use super::recipe::at_line;
 use super::recipe::source_of;
 use super::recipe::wrong;
 use super::runtime::Runtime;
+use super::sources::Looks;
 use super::sources::Sources;
 use super::sources::owner;
 use super::sources::ports;
@@ -94,6 +95,7 @@ impl Runtime {
             context: Sources { tree: context, left_out },
             images: BTreeMap::new(),
             done: BTreeMap::new(),
+            looks: Looks::default(),
         };
         let (mut files, mut told) = (0, Told::default());
         for (number, base) in &plan.stages {
@@ -245,6 +247,7 @@ struct Kitchen<'a> {
     /// The images that something was copied from.
     images: BTreeMap<String, Made>,
     done: BTreeMap<usize, Made>,
+    looks: Looks,
 }
 
 impl Kitchen<'_> {
@@ -404,13 +407,14 @@ impl Kitchen<'_> {
         let attributes = Attributes { mode: copy.mode, owner };
         let sources =
             copy.sources.iter().map(|source| expand(source)).collect::<Result<Vec<_>, _>>()?;
+        let looks = &mut self.looks;
         let from = copy.from.as_deref().map(|from| source_of(&self.plan.file, number, from));
         let found = match from.transpose().map_err(invalid)? {
-            None | Some(Base::Nothing) => self.context.find(&sources, copy.is_add)?,
+            None | Some(Base::Nothing) => self.context.find(&sources, copy.is_add, looks)?,
             Some(Base::Stage(earlier)) => {
                 let none = || invalid("the stage was not made");
                 let earlier = self.done.get_mut(&earlier).ok_or_else(none)?;
-                Sources::of(&mut earlier.tree, |from| from.find(&sources, false))?
+                Sources::of(&mut earlier.tree, |from| from.find(&sources, false, looks))?
             }
             Some(Base::Image(name)) => {
                 let key = name.to_string();
@@ -419,7 +423,7 @@ impl Kitchen<'_> {
                 }
                 let none = || invalid("the image was not found");
                 let image = self.images.get_mut(&key).ok_or_else(none)?;
-                Sources::of(&mut image.tree, |from| from.find(&sources, false))?
+                Sources::of(&mut image.tree, |from| from.find(&sources, false, looks))?
             }
         };
         let target = expand(&copy.target)?;
