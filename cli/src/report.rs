@@ -29,9 +29,39 @@ const NOT_RUNNABLE: u8 = 126;
 /// There is no such program.
 const NOT_FOUND: u8 = 127;
 
+/// Nobody reads any more what was asked for, as with `aril images | head -n1`: whoever asked has
+/// closed the pipe, and knows.
+const UNREAD: u8 = 141;
+
+/// Nobody reads any more what is printed.
+#[derive(Debug)]
+struct Unread;
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot print: nobody reads it any more")
+    }
+}
+
+impl std::error::Error for Unread {}
+
+/// The failure to print what was asked for.
+pub(crate) fn unprinted(error: io::Error) -> anyhow::Error {
+    unsent(error.into()).context("cannot print")
+}
+
+/// The failure of something that writes to standard output, which may be that nobody reads it.
+pub(crate) fn unsent(error: anyhow::Error) -> anyhow::Error {
+    let is_it = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_it) { Unread.into() } else { error }
+}
+
 /// Prints a line that was asked for.
 pub(crate) fn line(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{text}").map_err(|error| anyhow::anyhow!("cannot print: {error}"))
+    writeln!(io::stdout(), "{text}").map_err(unprinted)
 }
 
 /// Says something about what is done, beside what was asked for.
@@ -68,6 +98,9 @@ fn write_whole(mut out: impl io::Write, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Says why Aril failed.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<Unread>().is_some() {
+        return ExitCode::from(UNREAD);
+    }
     // Names come from everywhere; what they would do to a terminal is written out.
     let text = format!("{error:#}");
     let lines: Vec<String> = text.split('\n').map(aril::printable).collect();

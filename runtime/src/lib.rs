@@ -109,6 +109,7 @@ pub use verbs::Listed;
 pub use verbs::Progress;
 pub use verbs::Reading;
 pub use verbs::Registries;
+pub use verbs::Removed;
 pub use verbs::Runtime;
 pub use verbs::RuntimeBuilder;
 pub use verbs::Source;

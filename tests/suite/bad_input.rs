@@ -545,7 +545,12 @@ fn a_verb_that_cannot_print_says_so_and_does_not_panic() {
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(!told.contains("panicked"), "{told}");
         // One who is quick has printed it all before the reader went away.
-        assert!(matches!(output.status.code(), Some(0 | 125)), "{output:?}");
+        assert!(matches!(output.status.code(), Some(0 | 141)), "{output:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = bench.aril(verb).command.stdout(full).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.starts_with("aril: cannot print"), "{told}");
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
     }
 }
 

@@ -23,6 +23,8 @@ use crate::support::Bench;
 use crate::support::Outcome;
 use crate::support::OwnMounts;
 use crate::support::skip;
+use crate::traced::Then;
+use crate::traced::traced;
 
 /// A guest that says a line and ends.
 fn saying(line: &str) -> String {
@@ -1520,4 +1522,116 @@ fn a_full_disk_is_made_empty_by_removing_images() {
     );
     let outcome = mounts.runs(bench.aril::<&str>([]), &script).outcome().expect_code(0);
     assert_eq!(outcome.stdout, "Untagged: other:1\napp\nhello\n", "{outcome:#?}");
+}
+
+#[test]
+fn removing_many_names_looks_once_for_what_nothing_leads_to() {
+    let bench = Bench::with_app();
+    let names: Vec<String> = (0..20).map(|number| format!("app:n{number}")).collect();
+    for name in &names {
+        bench.ok(&format!("tag app:1 {name}"));
+    }
+    bench.ok("tag app:1 kept:1");
+    let changes = |names: &[String]| {
+        let run = bench.aril(std::iter::once("rmi").chain(names.iter().map(String::as_str)));
+        let ended = traced(run, &bench.data(), |_| Then::GoOn, |_| {});
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.changes
+    };
+    let of_two = changes(&names[..2]);
+    assert_eq!(changes(&names[2..]), of_two, "more is written for more names");
+    assert_eq!(bench.names(), ["app:1", "kept:1"]);
+
+    // What is not there is told of, and no reason to keep the others.
+    let removed = bench.outcome("rmi none:1 app:1 app:1").expect_code(127);
+    assert_eq!(removed.stdout, "Untagged: app:1\n");
+    assert_eq!(removed.stderr.matches("the store has no such image").count(), 2, "{removed:#?}");
+    bench.ok("run kept:1");
+}
+
+#[test]
+fn an_image_is_found_by_the_start_of_its_digest() {
+    // Two of which the digests begin alike.
+    let artifact = |number: u32| {
+        let mut layout = Layout::default();
+        let mut wasm = hello();
+        // A section that nobody reads.
+        wasm.extend([0, 5, 0]);
+        wasm.extend(number.to_le_bytes());
+        let entry = layout.artifact(&[&wasm]);
+        (entry["digest"].as_str().unwrap()[7..].to_owned(), layout, entry)
+    };
+    let mut seen = std::collections::BTreeMap::new();
+    let alike = (0..).find_map(|number| {
+        let hex = artifact(number).0;
+        seen.insert(hex[..4].to_owned(), number).map(|other| (other, number))
+    });
+    let (one, other) = alike.unwrap();
+    let ((one, mut first, one_entry), (_, mut second, other_entry)) =
+        (artifact(one), artifact(other));
+    first.name("one:1", one_entry);
+    second.name("other:1", other_entry);
+    let bench = Bench::new();
+    for layout in [first, second] {
+        bench.file("images.tar", layout.archive());
+        bench.ok("load -q -i images.tar");
+    }
+
+    let id = bench.ok("images -q one:1");
+    assert_eq!(id, format!("{}\n", &one[..12]));
+    for id in [&one[..12], &one, &format!("sha256:{one}"), &format!("sha256:{}", &one[..20])] {
+        assert_eq!(bench.ok(&format!("run {id}")), "hello\n");
+        assert_eq!(bench.ok(&format!("inspect -f {{{{.RepoTags}}}} {id}")), "[\"one:1\"]\n");
+    }
+    let save = format!("save -o by-id.tar {}", &one[..12]);
+    bench.ok(&save);
+    bench.ok("save -o by-name.tar one:1");
+    let read = |name: &str| fs::read(bench.path().join(name)).unwrap();
+    assert_eq!(read("by-id.tar"), read("by-name.tar"));
+    // Too little to tell them apart, and less than is taken for a digest at all.
+    for verb in ["run", "inspect", "rmi", "save -o x.tar"] {
+        bench.fails(&format!("{verb} {}", &one[..4]), 125, "digests of several images begin so");
+        assert_ne!(bench.outcome(&format!("{verb} {}", &one[..3])).code, Some(0));
+    }
+    // A name comes first.
+    bench.ok(&format!("tag other:1 {}", &one[..12]));
+    bench.ok(&format!("rmi {}", &one[..12]));
+    assert_eq!(bench.names(), ["one:1", "other:1"]);
+    // Of an image with several names, it is not clear which is meant.
+    bench.ok(&format!("tag {} again:1", &one[..12]));
+    bench.fails(&format!("rmi {}", &one[..12]), 125, "it has several names: remove ");
+    bench.ok("rmi again:1");
+    assert_eq!(bench.ok(&format!("rmi {}", &one[..12])), "Untagged: one:1\n");
+    assert_eq!(bench.names(), ["other:1"]);
+}
+
+#[test]
+fn a_verb_whose_output_nobody_reads_ends_without_a_word() {
+    let bench = Bench::with_app();
+    bench.ok("volume create vol");
+    for line in [
+        "images",
+        "images -q",
+        "images --format json",
+        "inspect app:1",
+        "save app:1",
+        "volume ls",
+        "volume inspect vol",
+        "doctor",
+        "completions bash",
+        "tag app:1 other:1",
+        "rmi other:1",
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = bench.aril(line.split(' ')).command;
+        let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "", "{line}");
+        // As a shell tells of a program that was ended by the signal for that.
+        let expected = if line.starts_with("tag") { 0 } else { 141 };
+        assert_eq!(output.status.code(), Some(expected), "{line}");
+    }
+    // What it was to do is done all the same.
+    assert_eq!(bench.names(), ["app:1"]);
 }

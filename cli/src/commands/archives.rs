@@ -112,7 +112,10 @@ impl Save {
             None if io::stdout().is_terminal() => {
                 bail!("an archive is not written to a terminal: use `--output`, or send it on")
             }
-            None => runtime.save(&images, io::BufWriter::new(io::stdout().lock()))?,
+            None => {
+                let saved = runtime.save(&images, io::BufWriter::new(io::stdout().lock()));
+                saved.map_err(|error| report::unsent(error.into()))?;
+            }
             Some(path) => {
                 let failed = || format!("cannot write the archive `{}`", path.display());
                 // Written beside, so that what was there stays until there is something better.

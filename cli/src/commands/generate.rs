@@ -9,6 +9,8 @@ use clap::Args;
 use clap::Command;
 use clap_complete::Shell;
 
+use crate::report;
+
 /// Print a completion script for a shell
 #[derive(Args, Debug)]
 pub(super) struct Completions {
@@ -20,7 +22,7 @@ impl Completions {
     pub(super) fn execute(&self, command: &mut Command) -> anyhow::Result<ExitCode> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, command, "aril", &mut script);
-        io::Write::write_all(&mut io::stdout(), &script).context("cannot print the script")?;
+        io::Write::write_all(&mut io::stdout(), &script).map_err(report::unprinted)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use aril::Image;
 use aril::Listed;
 use aril::Reference;
@@ -113,7 +112,7 @@ impl Images {
     fn table(&self, rows: impl Iterator<Item = Row>) -> anyhow::Result<()> {
         let mut table = tabwriter::TabWriter::new(io::stdout()).padding(3);
         let id = if self.digests { "DIGEST" } else { "IMAGE ID" };
-        let print = || {
+        let print = || -> io::Result<()> {
             writeln!(table, "REPOSITORY\tTAG\t{id}\tPLATFORM\tCREATED\tSIZE")?;
             for row in rows {
                 let id = if self.digests { &row.digest } else { &row.id };
@@ -123,7 +122,7 @@ impl Images {
             }
             table.flush()
         };
-        print().context("cannot print")
+        print().map_err(report::unprinted)
     }
 }
 
@@ -148,7 +147,7 @@ impl Tag {
     }
 }
 
-/// Remove images, by their names
+/// Remove images, by their names or the start of their digests
 #[derive(Args, Debug)]
 pub(super) struct Rmi {
     /// The images
@@ -161,12 +160,16 @@ pub(super) struct Rmi {
 
 impl Rmi {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
-        for image in &self.images {
-            runtime.remove_image(image)?;
-            report::line(format_args!("Untagged: {image}"))?;
+        let removed = self.common.runtime()?.remove_images(&self.images)?;
+        let mut code = ExitCode::SUCCESS;
+        for name in removed.names {
+            match name {
+                Ok(name) => report::line(format_args!("Untagged: {name}"))?,
+                // The others are gone all the same.
+                Err(error) => code = report::failure(&error.into()),
+            }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     }
 }
 

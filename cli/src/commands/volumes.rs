@@ -133,7 +133,7 @@ impl List {
             return Ok(());
         }
         let mut table = tabwriter::TabWriter::new(io::stdout()).padding(3);
-        let mut print = || {
+        let mut print = || -> io::Result<()> {
             writeln!(table, "VOLUME NAME\tMOUNTPOINT")?;
             for volume in &volumes {
                 let path = volume.path.to_string_lossy();
@@ -141,7 +141,7 @@ impl List {
             }
             table.flush()
         };
-        print().context("cannot print")
+        print().map_err(report::unprinted)
     }
 }
 

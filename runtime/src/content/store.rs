@@ -268,16 +268,12 @@ impl Store {
         })
     }
 
-    /// Takes a name away, and says whether it was there.
-    pub(crate) fn unname(&self, name: &str) -> Result<bool, StoreError> {
-        let mut found = false;
+    /// Takes entries away, all at once.
+    pub(crate) fn remove(&self, entries: &[Descriptor]) -> Result<(), StoreError> {
         self.change(|index| {
-            let before = index.manifests.len();
-            index.manifests.retain(|other| !has_name(other, name));
-            found = index.manifests.len() < before;
+            index.manifests.retain(|other| !entries.contains(other));
             Ok(())
-        })?;
-        Ok(found)
+        })
     }
 
     /// Forgets the entries without a name: what another tool put there, or what was found after the

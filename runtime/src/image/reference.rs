@@ -14,6 +14,10 @@ const TAG_MAX: usize = 128;
 /// The tag that is meant where neither a tag nor a digest is spoken.
 const TAG_DEFAULT: &str = "latest";
 
+/// How many digits of a digest are enough to tell an image by. Fewer are also words that people call
+/// an image by which is not there.
+const ID_MIN: usize = 4;
+
 /// What an image is called: `[REGISTRY/]REPOSITORY[:TAG][@DIGEST]`.
 ///
 /// The grammar is that of the OCI distribution specification 1.1.1, with the registry in front as
@@ -57,6 +61,17 @@ impl Reference {
             Some(registry) => format!("{registry}/{}", self.repository),
             None => self.repository.clone(),
         }
+    }
+
+    /// What a digest begins with, in hex digits, if this may be meant for that rather than for a name.
+    pub(crate) fn id(&self) -> Option<&str> {
+        let told = match (&self.registry, self.tag.as_deref(), self.digest) {
+            (None, Some(TAG_DEFAULT), None) => self.repository.as_str(),
+            (None, Some(tag), None) if self.repository == "sha256" => tag,
+            _ => return None,
+        };
+        let is_hex = told.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (is_hex && ID_MIN <= told.len()).then_some(told)
     }
 
     /// The same repository's image with this digest, whatever its tag.

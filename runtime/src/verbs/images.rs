@@ -46,6 +46,17 @@ pub struct Freed {
     pub bytes: Bytes,
 }
 
+/// What was removed because somebody said so, and what with it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Removed {
+    /// For each that was to be removed, in order: the name that was taken away, or the digest of what
+    /// had none; or why it was not.
+    pub names: Vec<Result<String, Error>>,
+    /// What nothing leads to any more.
+    pub freed: Freed,
+}
+
 impl From<Pruned> for Freed {
     fn from(pruned: Pruned) -> Self {
         Self { blobs: pruned.blobs, bytes: Bytes::new(pruned.bytes) }
@@ -108,19 +119,19 @@ impl Runtime {
         Ok(self.inner.store.get_or_init(|| store))
     }
 
-    /// The image of the store that has this name.
+    /// The image of the store that has this name, or else the one of which the digest begins so: at
+    /// least 4 of its digits, with or without `sha256:` before them.
     ///
     /// # Errors
     ///
-    /// Fails where there is none, or it cannot be run here.
+    /// Fails where there is none, where the digests of several begin so, and where it cannot be run
+    /// here.
     pub fn image(&self, reference: &Reference) -> Result<Image, Error> {
         const DOING: &str = "find the image";
         let store = self.store()?;
-        let entry = find(store, reference).ok_or_else(|| {
-            failed(DOING, reference, ErrorKind::NotFound, "the store has no such image")
-        })?;
-        image_of(store, Some(reference.clone()), entry)
-            .map_err(|(kind, source)| failed(DOING, reference, kind, source))
+        let failed = |(kind, source): Failure| failed(DOING, reference, kind, source);
+        let (name, entry) = find(&store.index().manifests, reference).map_err(failed)?;
+        image_of(store, name, entry).map_err(failed)
     }
 
     /// All images of the store, by their names.
@@ -131,8 +142,7 @@ impl Runtime {
     pub fn images(&self) -> Result<Vec<Listed>, Error> {
         let store = self.store()?;
         let entries = store.index().manifests.into_iter().map(|entry| {
-            let text = entry.annotations.get(NAME);
-            let name: Option<Reference> = text.and_then(|name| name.parse().ok());
+            let name = name_of(&entry);
             let digest = entry.digest;
             let image = image_of(store, name.clone(), entry)
                 .map_err(|(kind, source)| failed("read the image", digest, kind, source));
@@ -155,21 +165,52 @@ impl Runtime {
         named.map_err(at_store("give the name", reference))
     }
 
-    /// Takes a name away, and removes what then nothing leads to.
+    /// Takes a name away, or what [`image`](Self::image) finds by its digest, and removes what then
+    /// nothing leads to.
     ///
     /// # Errors
     ///
-    /// Fails where no image has the name, or the store cannot be written.
+    /// Fails where no image has the name, where it is a digest and the image has several names, and
+    /// where the store cannot be written.
     pub fn remove_image(&self, reference: &Reference) -> Result<Freed, Error> {
+        let removed = self.remove_images(std::slice::from_ref(reference))?;
+        removed.names.into_iter().try_for_each(|name| name.map(drop))?;
+        Ok(removed.freed)
+    }
+
+    /// Does the same with several: what nothing leads to is looked for once.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the store cannot be written; then all of it is as it was, or only some of what
+    /// nothing leads to is left.
+    pub fn remove_images(&self, references: &[Reference]) -> Result<Removed, Error> {
         const DOING: &str = "remove the image";
         let store = self.store()?;
-        if !store.unname(&reference.to_string()).map_err(at_store(DOING, reference))? {
-            let reason = "the store has no such image";
-            return Err(failed(DOING, reference, ErrorKind::NotFound, reason));
+        let mut entries = store.index().manifests;
+        let (mut names, mut gone) = (Vec::new(), Vec::new());
+        for reference in references {
+            names.push(match find_alone(&entries, reference) {
+                Ok((name, entry)) => {
+                    let own = entry.annotations.get(NAME);
+                    // Others may have written the same name twice.
+                    gone.extend(entries.extract_if(.., |other| {
+                        *other == entry || own.is_some() && other.annotations.get(NAME) == own
+                    }));
+                    Ok(name.map_or_else(|| entry.digest.to_string(), |name| name.to_string()))
+                }
+                Err((kind, source)) => Err(failed(DOING, reference, kind, source)),
+            });
         }
-        let freed = store.prune().map_err(at_store(DOING, reference))?;
-        self.prune_roots()?;
-        Ok(freed.into())
+        let mut freed = Pruned::default();
+        if let [first, ..] = references
+            && !gone.is_empty()
+        {
+            let at = at_store(DOING, first);
+            freed = store.remove(&gone).and_then(|()| store.prune()).map_err(at)?;
+            self.prune_roots()?;
+        }
+        Ok(Removed { names, freed: freed.into() })
     }
 
     /// Removes what no name leads to: images whose names others were given, and what was left
@@ -199,20 +240,61 @@ pub(super) fn verify_digest(name: &Reference, entry: &Descriptor) -> Result<(), 
     }
 }
 
-/// The entry that a reference leads to.
-fn find(store: &Store, reference: &Reference) -> Option<Descriptor> {
-    let entries = store.index().manifests;
+/// The entry that a reference leads to, and its name.
+fn find(
+    entries: &[Descriptor],
+    reference: &Reference,
+) -> Result<(Option<Reference>, Descriptor), Failure> {
     let name = reference.to_string();
     // Whoever writes to the folder beside us could give a name with a digest to something else.
     let found = entries.iter().rfind(|entry| {
         entry.annotations.get(NAME) == Some(&name) && verify_digest(reference, entry).is_ok()
     });
-    if let Some(found) = found {
-        return Some(found.clone());
-    }
     // By its digest, an image is the same whatever it is called, and though it has no name.
-    let digest = reference.digest()?;
-    entries.into_iter().find(|entry| entry.digest == digest)
+    let by_digest = || entries.iter().find(|entry| Some(entry.digest) == reference.digest());
+    if let Some(found) = found.or_else(by_digest) {
+        return Ok((Some(reference.clone()), found.clone()));
+    }
+    let none = || (ErrorKind::NotFound, "the store has no such image".into());
+    let start = reference.id().ok_or_else(none)?;
+    let mut begin_so = entries.iter().filter(|entry| entry.digest.hex().starts_with(start));
+    let found = begin_so.next().ok_or_else(none)?;
+    match begin_so.find(|other| other.digest != found.digest) {
+        Some(other) => {
+            let reason = format!(
+                "the digests of several images begin so, {} and {} among them: write more of the one \
+                 that is meant",
+                found.digest, other.digest
+            );
+            Err((ErrorKind::InvalidInput, reason.into()))
+        }
+        None => Ok((name_of(found), found.clone())),
+    }
+}
+
+/// The same, of which it is clear that nothing else is meant as well.
+fn find_alone(
+    entries: &[Descriptor],
+    reference: &Reference,
+) -> Result<(Option<Reference>, Descriptor), Failure> {
+    let (name, found) = find(entries, reference)?;
+    if found.annotations.get(NAME) == Some(&reference.to_string()) {
+        return Ok((name, found));
+    }
+    let same = entries.iter().filter(|entry| entry.digest == found.digest);
+    let names: Vec<String> = same.filter_map(name_of).map(|name| name.to_string()).collect();
+    match names.as_slice() {
+        [] | [_] => Ok((name_of(&found), found)),
+        names => {
+            let reason = format!("it has several names: remove {}", names.join(", "));
+            Err((ErrorKind::InvalidInput, reason.into()))
+        }
+    }
+}
+
+/// What an entry is called, if that is a name here.
+fn name_of(entry: &Descriptor) -> Option<Reference> {
+    entry.annotations.get(NAME)?.parse().ok()
 }
 
 pub(super) type Failure = (ErrorKind, Cause);

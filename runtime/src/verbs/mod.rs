@@ -37,6 +37,7 @@ pub use doctor::Finding;
 pub use doctor::Standing;
 pub use images::Freed;
 pub use images::Listed;
+pub use images::Removed;
 pub use prepare::Artifact;
 pub use prepare::Source;
 pub use pull::Progress;

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aril::Digest;
@@ -22,6 +25,7 @@ use crate::layouts::WASM;
 use crate::layouts::WASM_CONFIG;
 use crate::support::Bench;
 use crate::support::Outcome;
+use crate::support::wait_until;
 
 /// The most memory that a pull may take while it is attacked, in bytes.
 const MEMORY_MAX: u64 = 64 << 20;
@@ -453,4 +457,90 @@ fn a_layer_that_says_it_is_enormous_takes_no_room() {
         layout.manifest(&config, &[layer])
     });
     refuses(&shelf.serve(), 126, "bytes instead of 1152921504606846976");
+}
+
+/// Whether a blob is in the store of a bench.
+fn has(bench: &Bench, digest: &str) -> bool {
+    let hex = digest.trim_start_matches("sha256:");
+    bench.data().join("content/blobs/sha256").join(hex).exists()
+}
+
+#[test]
+fn what_a_pull_has_fetched_is_not_removed_before_it_has_its_name() {
+    let shelf = Shelf::good();
+    let others: Vec<String> =
+        shelf.blobs.keys().filter(|digest| **digest != Shelf::program()).cloned().collect();
+    assert_eq!(others.len(), 2, "a manifest and a configuration");
+    // It holds the program back until it is told to go on.
+    let is_over = Arc::new(AtomicBool::new(false));
+    let go_on = Arc::clone(&is_over);
+    let honest = shelf.clone();
+    let registry = Hostile::start(move |heard, _| {
+        if heard.line.ends_with(&Shelf::program()) {
+            wait_until("the end of the others", || go_on.load(Ordering::Relaxed));
+        }
+        honest.honest(heard)
+    });
+    let bench = Bench::new();
+    let name = format!("{}/app:1", registry.address);
+    let pull = bench.aril(["pull", "-q", &name]).start();
+    wait_until("all but the program", || others.iter().all(|digest| has(&bench, digest)));
+
+    // Neither who removes what has no name, nor who takes out what came with a broken archive.
+    bench.aril(["prune"]).outcome().expect_code(0);
+    assert!(others.iter().all(|digest| has(&bench, digest)), "it was pruned");
+    let mut broken = Layout::default();
+    for (digest, bytes) in &shelf.blobs {
+        if *digest != Shelf::program() {
+            broken.blobs.insert(digest.replace("sha256:", ""), bytes.clone());
+        }
+    }
+    broken.index = Some(b"{}".to_vec());
+    bench.file("broken.tar", broken.archive());
+    bench.aril(["load", "-i", "broken.tar"]).outcome().expect_code(126);
+    assert!(others.iter().all(|digest| has(&bench, digest)), "it was taken out");
+    assert!(!has(&bench, &Shelf::program()), "the program was not held back");
+    is_over.store(true, Ordering::Relaxed);
+
+    pull.outcome().expect_code(0);
+    bench.run(["--pull", "never", &name]).outcome().expect_code(0);
+}
+
+#[test]
+fn what_a_pull_leaves_that_broke_is_used_by_the_next_and_removed_by_a_prune() {
+    let size = hello().len() as u64;
+    let honest = Shelf::good();
+    let registry = Shelf::good().but_for_program(move |heard, _| {
+        // It breaks until it is asked for the rest.
+        match heard.header("range") {
+            None => Reply::new(200).cut(size, &hello()[..20]),
+            Some("bytes=20-") => Reply::new(206)
+                .header("content-range", format!("bytes 20-{}/{size}", size - 1))
+                .body(&hello()[20..]),
+            Some(_) => honest.honest(heard),
+        }
+    });
+    let count = |bench: &Bench, folder: &str| {
+        fs::read_dir(bench.data().join("content").join(folder)).unwrap().count()
+    };
+    for is_pruned in [false, true] {
+        let bench = bench();
+        bench.file("config/registries.toml", "timeout = \"1s\"\nattempts = 1\n");
+        pull(&bench, &registry).expect_code(125).expect_error("broke");
+        // The manifest and the beginning of the program at least, and nobody holds them.
+        assert!(0 < count(&bench, "blobs/sha256") && 0 < count(&bench, ".aril/partial"));
+        assert_eq!(count(&bench, ".aril/leases"), 0);
+        bench.aril(["images", "-q"]).outcome().expect_code(0).expect_output("");
+        if is_pruned {
+            bench.aril(["prune"]).outcome().expect_code(0);
+            let left = ["blobs/sha256", ".aril/partial"].map(|folder| count(&bench, folder));
+            assert_eq!(left, [0, 0], "what a prune leaves of it");
+        } else {
+            pull(&bench, &registry).expect_code(0);
+            let asked =
+                registry.heard().into_iter().rfind(|it| it.line.ends_with(&Shelf::program()));
+            assert_eq!(asked.unwrap().header("range"), Some("bytes=20-"));
+            assert_eq!(count(&bench, ".aril/partial"), 0);
+        }
+    }
 }
