@@ -8,7 +8,7 @@ const PARAMETERS_MAX: usize = 32;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(crate) enum Challenge {
     /// A name and a password.
     Basic,
     /// A token from a token server.
@@ -18,7 +18,7 @@ pub(super) enum Challenge {
 impl Challenge {
     /// The best that can be answered of what is asked for: a token first, since it can do less.
     /// Nothing, where what is asked for is not understood.
-    pub(super) fn choose<'a>(headers: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+    pub(crate) fn choose<'a>(headers: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let asked: Vec<Self> = headers.take(8).filter_map(parse).flatten().collect();
         let bearer = asked.iter().find(|one| matches!(one, Self::Bearer { .. }));
         bearer.or_else(|| asked.iter().find(|one| **one == Self::Basic)).cloned()

@@ -23,6 +23,8 @@ mod settings;
 mod token;
 mod wire;
 
+#[cfg(fuzzing)]
+pub(crate) use challenge::Challenge;
 pub(crate) use client::Client;
 pub(crate) use credentials::Credentials;
 pub(crate) use error::RegistryError;

@@ -17,6 +17,8 @@ mod volumes;
 mod walk;
 mod writable;
 
+#[cfg(fuzzing)]
+pub(crate) use bounds::Bounds;
 pub(crate) use gzip::compress;
 pub(crate) use layer::LayerError;
 pub(crate) use layer::open;
@@ -32,6 +34,8 @@ pub(crate) use tree::Node;
 pub(crate) use tree::Tree;
 pub(crate) use tree::Wanted;
 pub(crate) use unpack::unpack;
+#[cfg(fuzzing)]
+pub(crate) use unpack::unpack_within;
 pub use volumes::InvalidVolumeName;
 pub(crate) use volumes::VolumeError;
 pub use volumes::VolumeName;

@@ -66,7 +66,7 @@ pub(crate) fn unpack<R: Read + Send>(
     unpack_within(layers, open, into, Bounds::default())
 }
 
-pub(super) fn unpack_within<R: Read + Send>(
+pub(crate) fn unpack_within<R: Read + Send>(
     layers: &[Layer],
     mut open: impl FnMut(&Layer) -> io::Result<R>,
     into: &Path,

@@ -60,6 +60,9 @@ struct Entry {
     /// A test of this suite, or several.
     #[serde(default)]
     test: Names,
+    /// A target of `tests/fuzz`, or several.
+    #[serde(default)]
+    fuzz: Names,
     /// A heading of SECURITY.md that says why there is nothing to attack.
     reason: Option<String>,
     /// What it waits for, or what of it waits.
@@ -126,7 +129,7 @@ fn every_attack_is_listed_once_and_in_order() {
 
 #[test]
 fn every_attack_has_a_test_a_reason_or_what_it_waits_for() {
-    for Entry { number, what, section, test, reason, later } in list() {
+    for Entry { number, what, section, test, reason, later, .. } in list() {
         assert!(section.starts_with("4.") && 10 < what.len(), "{number}: {what}");
         let answers =
             test.all().len() + usize::from(reason.is_some()) + usize::from(later.is_some());
@@ -146,6 +149,23 @@ fn every_test_that_the_list_names_exists() {
     for entry in list() {
         for name in entry.test.all() {
             assert!(tests.contains(name), "{}: there is no test `{name}`", entry.number);
+        }
+    }
+}
+
+#[test]
+fn every_fuzz_target_that_the_list_names_exists_and_is_run() {
+    let folder = root().join("tests/fuzz");
+    let run = fs::read_to_string(folder.join("run")).unwrap();
+    let targets = run.lines().find_map(|line| line.strip_prefix("targets=")).unwrap();
+    let run: BTreeSet<&str> = targets.trim_matches('"').split(' ').collect();
+    let files = fs::read_dir(folder.join("fuzz_targets")).unwrap();
+    let files = files.map(|entry| entry.unwrap().path().file_stem().unwrap().to_owned());
+    let files: BTreeSet<String> = files.map(|name| name.into_string().unwrap()).collect();
+    assert_eq!(run, files.iter().map(String::as_str).collect());
+    for entry in list() {
+        for name in entry.fuzz.all() {
+            assert!(files.contains(name), "{}: there is no fuzz target `{name}`", entry.number);
         }
     }
 }
