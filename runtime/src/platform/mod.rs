@@ -13,11 +13,18 @@ use linux as host;
 #[cfg(any(not(target_os = "linux"), aril_portable))]
 use portable as host;
 
+pub(crate) use host::calls;
 pub(crate) use host::clock;
 pub(crate) use host::files;
+pub(crate) use host::landlock;
 pub(crate) use host::machine;
+pub(crate) use host::namespaces;
+#[cfg(all(test, target_os = "linux", not(aril_portable)))]
+pub(crate) use host::native;
 pub(crate) use host::overlay;
+pub(crate) use host::privileges;
 pub(crate) use host::process;
+pub(crate) use host::seccomp;
 pub(crate) use host::signals;
 pub(crate) use host::stdio;
 pub(crate) use host::tree;
@@ -77,4 +84,23 @@ pub(crate) enum Ask {
         expect(dead_code, reason = "other systems do not tell requests apart")
     )]
     Soon(i32),
+}
+
+/// Something that this system does not give: why not, and what to do, both for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lack {
+    pub(crate) reason: String,
+    pub(crate) remedy: &'static str,
+}
+
+/// What may be done below a directory, by the system's own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    any(not(test), aril_portable),
+    expect(dead_code, reason = "the worker, which grants, is being built")
+)]
+pub(crate) enum Reach {
+    Read,
+    /// Read, write, make, rename and remove.
+    Write,
 }

@@ -87,19 +87,12 @@ pub(crate) fn end_with(parent: u32) -> io::Result<()> {
 ///
 /// Whoever started it may have left a directory open: it would lead out of every grant.
 pub(crate) fn close_inherited() {
-    // JUSTIFICATION: no safe wrapper exists; closing one by one needs /proc and costs a call each.
-    // SAFETY: called before this process opened anything, so no handle of ours is closed; the
-    // descriptors belong to nobody in this process.
-    #[expect(unsafe_code, reason = "closes a range of descriptors")]
-    let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } == 0;
-    if !closed {
-        // A kernel older than 5.9 has no such call, and a wall around this process may hide it.
-        close_one_by_one();
-    }
+    // Called before this process opened anything, so no handle of ours is closed.
+    close_between(3, libc::c_uint::MAX);
 }
 
-/// Closes them as [`close_inherited`] does, with the calls that every kernel has.
-fn close_one_by_one() {
+/// Closes them with the calls that every kernel has.
+fn close_one_by_one(first: libc::c_uint, last: libc::c_uint) {
     let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
     let listed: Option<Vec<libc::c_int>> = std::fs::read_dir("/proc/self/fd")
         .ok()
@@ -107,12 +100,13 @@ fn close_one_by_one() {
     // Without /proc, what could be open: numbers end at the limit.
     let all = listed.unwrap_or_else(|| {
         let most = rustix::process::getrlimit(Resource::Nofile).maximum;
-        (3..libc::c_int::try_from(most.unwrap_or(NUMBERS_MAX)).unwrap_or(libc::c_int::MAX))
+        (0..libc::c_int::try_from(most.unwrap_or(NUMBERS_MAX)).unwrap_or(libc::c_int::MAX))
             .collect()
     });
-    for number in all.into_iter().filter(|number| 2 < *number) {
+    let between = |number: &libc::c_int| (first..=last).contains(&number.cast_unsigned());
+    for number in all.into_iter().filter(between) {
         // JUSTIFICATION: nobody owns what was inherited.
-        // SAFETY: as above, this process has opened nothing yet but the list, which is closed.
+        // SAFETY: as above, and the list itself is closed already.
         #[expect(unsafe_code, reason = "closes a descriptor that was inherited")]
         unsafe {
             libc::close(number);
@@ -122,6 +116,48 @@ fn close_one_by_one() {
 
 /// Where numbers of descriptors end if no limit says so: `fs.nr_open` is that by default.
 const NUMBERS_MAX: u64 = 1 << 20;
+
+/// Descriptors that stay open when all others are closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept(std::collections::BTreeSet<libc::c_uint>);
+
+#[cfg_attr(not(test), expect(dead_code, reason = "the worker, which keeps some, is being built"))]
+impl Kept {
+    /// The standard three.
+    pub(crate) fn standard() -> Self {
+        Self((0..3).collect())
+    }
+
+    /// Keeps this one as well.
+    pub(crate) fn keep(&mut self, open: &impl std::os::fd::AsRawFd) {
+        self.0.insert(open.as_raw_fd().cast_unsigned());
+    }
+
+    /// Closes all others, and says how, for people. Nobody in this process may use one of them, or
+    /// close it, from here on.
+    #[expect(clippy::unnecessary_wraps, reason = "other systems cannot")]
+    pub(crate) fn close_others(&self) -> io::Result<String> {
+        let mut from = 0;
+        for kept in self.0.iter().copied().chain([libc::c_uint::MAX]) {
+            if from < kept {
+                close_between(from, kept - 1);
+            }
+            from = kept.saturating_add(1);
+        }
+        Ok(format!("{} are open, and no other", self.0.len()))
+    }
+}
+
+fn close_between(first: libc::c_uint, last: libc::c_uint) {
+    // JUSTIFICATION: no safe wrapper exists; closing one by one needs /proc and costs a call each.
+    // SAFETY: the descriptors belong to nobody in this process, as both who call this say.
+    #[expect(unsafe_code, reason = "closes a range of descriptors")]
+    let closed = unsafe { libc::close_range(first, last, 0) } == 0;
+    if !closed {
+        // A kernel older than 5.9 has no such call, and a wall around this process may hide it.
+        close_one_by_one(first, last);
+    }
+}
 
 /// Whether the kernel has the call that closes a range of descriptors.
 pub(crate) fn has_close_range() -> bool {

@@ -49,6 +49,26 @@ pub(crate) fn end_with(_parent: u32) -> io::Result<()> {
 /// Does nothing: the standard library marks no handle as inherited.
 pub(crate) fn close_inherited() {}
 
+/// Handles that stay open when all others are closed: all do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept;
+
+#[expect(dead_code, reason = "the worker, which keeps some, is being built")]
+impl Kept {
+    /// The standard three.
+    pub(crate) fn standard() -> Self {
+        Self
+    }
+
+    /// Keeps this one as well.
+    pub(crate) fn keep<T>(&mut self, _open: &T) {}
+
+    /// An error: the standard library knows no handles but its own.
+    pub(crate) fn close_others(&self) -> io::Result<String> {
+        Err(io::Error::other("this platform does not list what is open"))
+    }
+}
+
 /// Ends this process.
 pub(crate) fn exit_now(code: u8) -> ! {
     #[expect(clippy::exit, reason = "this is the one place where a process ends")]

@@ -1,0 +1,279 @@
+//! Namespaces of this process's own: of users, mounts, queues and names, and a root with nothing
+//! in it.
+
+use std::io;
+
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use rustix::mount::MountPropagationFlags;
+use rustix::thread::UnshareFlags;
+
+use crate::platform::Lack;
+
+/// Which namespaces are wanted. That of mounts comes with an empty root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a kind of its own")]
+pub(crate) struct Namespaces {
+    pub(crate) user: bool,
+    pub(crate) mount: bool,
+    pub(crate) ipc: bool,
+    pub(crate) uts: bool,
+}
+
+/// What became of each: nothing for one that was not wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entered {
+    pub(crate) user: Option<Result<String, Lack>>,
+    pub(crate) mount: Option<Result<String, Lack>>,
+    pub(crate) ipc: Option<Result<String, Lack>>,
+    pub(crate) uts: Option<Result<String, Lack>>,
+}
+
+/// Where making a namespace failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Step {
+    Make = 1,
+    Map = 2,
+    Seclude = 3,
+    Mount = 4,
+    Root = 5,
+}
+
+impl Step {
+    const ALL: [Self; 5] = [Self::Make, Self::Map, Self::Seclude, Self::Mount, Self::Root];
+
+    const fn doing(self) -> &'static str {
+        match self {
+            Self::Make => "the system refuses to make one",
+            Self::Map => "it was made, and this user could not be mapped into it",
+            Self::Seclude => "it was made, and mounts could not be made private",
+            Self::Mount => "it was made, and an empty root could not be mounted",
+            Self::Root => "it was made, and its empty root could not be entered",
+        }
+    }
+}
+
+/// How one ended: told without memory of its own, because a child of a process with threads tells.
+type Tried = Option<Result<(), (Step, Errno)>>;
+
+/// In the order of [`Entered`].
+type All = [Tried; 4];
+
+/// The flags, in the order of [`Entered`].
+const FLAGS: [UnshareFlags; 4] =
+    [UnshareFlags::NEWUSER, UnshareFlags::NEWNS, UnshareFlags::NEWIPC, UnshareFlags::NEWUTS];
+
+const USER: usize = 0;
+const MOUNT: usize = 1;
+
+/// Enters what is wanted and can be had. This process must have one thread.
+///
+/// In a user namespace of its own, the process is the same user as before, nobody else exists, and
+/// what it may do ends at the namespace: root outside is root inside alone. What lies in the old
+/// root is reached by no path any more, and by open descriptors as before.
+pub(crate) fn enter(wanted: Namespaces) -> Entered {
+    told(try_all(wanted, &Maps::of_this_process()))
+}
+
+/// What [`enter`] would find, tried by a child, whatever threads this process has.
+pub(crate) fn probe(wanted: Namespaces) -> io::Result<Entered> {
+    let maps = Maps::of_this_process();
+    let (mut reader, writer) = io::pipe()?;
+    // JUSTIFICATION: whoever tries is in the namespaces then, and this process must not be.
+    // SAFETY: the child makes system calls alone, with arguments that need no memory of the heap,
+    // and ends by `_exit`, so that no lock that another thread held is waited for.
+    #[expect(unsafe_code, reason = "makes a child")]
+    let child = unsafe { libc::fork() };
+    match child {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let tried = try_all(wanted, &maps);
+            let said = rustix::io::write(&writer, &packed(&tried));
+            super::process::exit_now(u8::from(said != Ok(PACKED)))
+        }
+        child => {
+            drop(writer);
+            let mut bytes = [0; PACKED];
+            let read = io::Read::read_exact(&mut reader, &mut bytes);
+            if let Some(pid) = rustix::process::Pid::from_raw(child) {
+                let options = rustix::process::WaitOptions::empty();
+                let _ended = rustix::process::waitpid(Some(pid), options);
+            }
+            read.map_err(|_| io::Error::other("whoever tried was killed"))?;
+            Ok(told(unpacked(&bytes)))
+        }
+    }
+}
+
+/// What is written to map this user, and nobody else, into a namespace: made beforehand.
+struct Maps {
+    user: String,
+    group: String,
+}
+
+impl Maps {
+    fn of_this_process() -> Self {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Self { user: format!("{uid} {uid} 1"), group: format!("{gid} {gid} 1") }
+    }
+
+    fn write(&self) -> Result<(), Errno> {
+        says("/proc/self/setgroups", "deny")?;
+        says("/proc/self/uid_map", &self.user)?;
+        says("/proc/self/gid_map", &self.group)
+    }
+}
+
+fn says(path: &str, text: &str) -> Result<(), Errno> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, text.as_bytes()).map(drop)
+}
+
+fn try_all(wanted: Namespaces, maps: &Maps) -> All {
+    let wanted = [wanted.user, wanted.mount, wanted.ipc, wanted.uts];
+    let mut tried = make(wanted);
+    // Before anything is mounted: without a user in the namespace there is no right to.
+    if let Some(Ok(())) = tried[USER] {
+        tried[USER] = Some(maps.write().map_err(|error| (Step::Map, error)));
+    }
+    if let Some(Ok(())) = tried[MOUNT] {
+        tried[MOUNT] = Some(empty_root());
+    }
+    tried
+}
+
+/// Makes all at once, which is one call; or, where one of them is refused, each by itself.
+fn make(wanted: [bool; 4]) -> All {
+    let chosen = FLAGS.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);
+    let together = chosen.fold(UnshareFlags::empty(), |all, (flag, _)| all | flag);
+    let mut tried = wanted.map(|wanted| wanted.then_some(Ok(())));
+    if !together.is_empty() && unshare(together).is_err() {
+        for (tried, flag) in tried.iter_mut().zip(FLAGS) {
+            if tried.is_some() {
+                *tried = Some(unshare(flag).map_err(|error| (Step::Make, error)));
+            }
+        }
+    }
+    tried
+}
+
+fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
+    // SAFETY: descriptors and memory are not unshared, only namespaces.
+    #[expect(unsafe_code, reason = "the safe one is deprecated: other flags are not safe")]
+    unsafe {
+        rustix::thread::unshare_unsafe(flags)
+    }
+}
+
+/// Covers the root of the namespace with an empty, read-only one, and makes that the root of this
+/// process.
+///
+/// The old root is below it and not unmounted, which would take as long as all the rest together:
+/// the kernel waits for all processors then. To lift the cover, or to leave the new root, needs
+/// capabilities that are dropped next and cannot come back.
+fn empty_root() -> Result<(), (Step, Errno)> {
+    let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    // Without this, what is mounted here would be mounted for everybody.
+    rustix::mount::mount_change("/", all).map_err(|error| (Step::Seclude, error))?;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("aril", "/", "tmpfs", flags, c"size=4k,nr_inodes=2,mode=555")
+        .map_err(|error| (Step::Mount, error))?;
+    // The root of this process is still the one below; the parent of a root is what covers it.
+    rustix::process::chdir("/..").map_err(|error| (Step::Root, error))?;
+    rustix::process::chroot(".").map_err(|error| (Step::Root, error))?;
+    rustix::process::chdir("/").map_err(|error| (Step::Root, error))
+}
+
+fn told(tried: All) -> Entered {
+    let details = [
+        "its own, with this user alone",
+        "its own, with an empty, read-only root",
+        "its own",
+        "its own",
+    ];
+    let mut all = tried.into_iter().zip(details).map(|(tried, detail)| {
+        tried.map(|tried| match tried {
+            Ok(()) => Ok(detail.to_owned()),
+            Err((step, error)) => Err(lack(step, error)),
+        })
+    });
+    let mut next = || all.next().flatten();
+    Entered { user: next(), mount: next(), ipc: next(), uts: next() }
+}
+
+fn lack(step: Step, error: Errno) -> Lack {
+    let reason = format!("{}: {}", step.doing(), io::Error::from(error));
+    let remedy = match error {
+        Errno::NOSPC | Errno::USERS => {
+            "raise its bound below `/proc/sys/user`, such as `user.max_user_namespaces`"
+        }
+        Errno::INVAL | Errno::NOSYS => "use a kernel that has this kind of namespace built in",
+        Errno::NOENT => "mount `/proc`, by which users are mapped",
+        _ => {
+            "allow namespaces to this user (`kernel.unprivileged_userns_clone`, \
+             `kernel.apparmor_restrict_unprivileged_userns`, or what starts Aril in a container), \
+             and do not start it in a chroot"
+        }
+    };
+    Lack { reason, remedy }
+}
+
+/// Each as a step, or what stands for it, and the number of an error.
+const PACKED: usize = 4 * 5;
+
+const NOT_WANTED: u8 = u8::MAX;
+
+fn packed(tried: &All) -> [u8; PACKED] {
+    let mut bytes = [0; PACKED];
+    for (bytes, tried) in bytes.chunks_exact_mut(5).zip(tried) {
+        let (step, error) = match tried {
+            None => (NOT_WANTED, 0),
+            Some(Ok(())) => (0, 0),
+            Some(Err((step, error))) => (*step as u8, error.raw_os_error()),
+        };
+        bytes[0] = step;
+        bytes[1..].copy_from_slice(&error.to_le_bytes());
+    }
+    bytes
+}
+
+fn unpacked(bytes: &[u8; PACKED]) -> All {
+    let mut all = [None; 4];
+    for (tried, bytes) in all.iter_mut().zip(bytes.chunks_exact(5)) {
+        let error = i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+        let step = Step::ALL.into_iter().find(|step| *step as u8 == bytes[0]);
+        *tried = match (bytes[0], step) {
+            (NOT_WANTED, _) => None,
+            (_, Some(step)) => Some(Err((step, Errno::from_raw_os_error(error)))),
+            (_, None) => Some(Ok(())),
+        };
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_child_tried_survives_the_pipe() {
+        let all = [
+            None,
+            Some(Ok(())),
+            Some(Err((Step::Mount, Errno::PERM))),
+            Some(Err((Step::Make, Errno::NOSPC))),
+        ];
+        assert_eq!(unpacked(&packed(&all)), all);
+    }
+
+    #[test]
+    fn a_bound_that_is_reached_is_told_apart_from_a_ban() {
+        let remedy = |error| lack(Step::Make, error).remedy;
+        assert!(remedy(Errno::NOSPC).contains("max_user_namespaces"));
+        assert!(remedy(Errno::PERM).contains("unprivileged_userns_clone"));
+        assert!(lack(Step::Mount, Errno::ACCESS).reason.contains("could not be mounted"));
+    }
+}

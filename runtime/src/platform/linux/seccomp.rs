@@ -1,0 +1,448 @@
+//! The list of system calls that are left to this process: what a runner of one guest needs.
+//!
+//! The program that the kernel checks each call with is made when this crate is compiled.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use libc::c_int;
+use libc::c_long;
+use libc::sock_filter;
+
+use crate::platform::Lack;
+
+use super::calls::ALLOWED;
+use super::calls::CHECKED;
+use super::calls::Check;
+use super::calls::KILLED;
+
+/// Leaves to this process, on all its threads, the calls of the list alone.
+///
+/// A call that is not in it is the process's last: its number is written to `report`, as
+/// [`Trapped`](super::calls::Trapped) reads it, and the process ends by the signal `SIGSYS`. One that only an attack makes
+/// ends it without a word. `report` must stay open.
+///
+/// The flag by which a filter asks for less protection against speculation is not set: kernels
+/// since 5.16 do not slow a filtered process down, and what an older one does by its own default
+/// is its owner's decision.
+pub(crate) fn restrict(report: &File) -> Result<String, Lack> {
+    REPORT.store(report.as_raw_fd(), Relaxed);
+    try_restrict().map_err(|error| {
+        let remedy = match error.raw_os_error() {
+            Some(libc::EACCES) => "do not leave `no_new_privs` out",
+            _ => REMEDY,
+        };
+        Lack { reason: format!("the kernel takes no filter: {error}"), remedy }
+    })?;
+    Ok(described())
+}
+
+/// What to do where there is no seccomp.
+const REMEDY: &str = "use a kernel of Linux 4.14 or newer with `CONFIG_SECCOMP_FILTER`, and let \
+                      processes set filters";
+
+fn described() -> String {
+    format!("{} calls are left", ALLOWED.len() + CHECKED.len())
+}
+
+fn try_restrict() -> io::Result<()> {
+    handle_traps()?;
+    let mut program = PROGRAM;
+    // What may be sent to this process itself alone cannot be known before it exists.
+    let own = rustix::process::getpid().as_raw_pid().cast_unsigned();
+    for step in program.iter_mut().filter(|step| is_own_process(**step)) {
+        *step = jump(libc::BPF_JEQ, own, step.jt, step.jf);
+    }
+    let described = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        filter: program.as_mut_ptr(),
+    };
+    // JUSTIFICATION: there is no safe wrapper that takes a program.
+    // SAFETY: the description and the program that it points to live through the call, which
+    // copies them.
+    #[expect(unsafe_code, reason = "sets a filter of system calls")]
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_TSYNC,
+            &raw const described,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        -1 => Err(io::Error::last_os_error()),
+        thread => Err(io::Error::other(format!("thread {thread} has a filter of its own"))),
+    }
+}
+
+/// What [`restrict`] would find, without doing it.
+pub(crate) fn probe() -> Result<String, Lack> {
+    for action in [libc::SECCOMP_RET_TRAP, libc::SECCOMP_RET_KILL_PROCESS] {
+        // SAFETY: with this operation the call reads one number, which lives through it.
+        #[expect(unsafe_code, reason = "asks whether the kernel knows an action")]
+        let known = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action)
+        };
+        if known != 0 {
+            let error = io::Error::last_os_error();
+            return Err(Lack {
+                reason: format!("the kernel has no filters: {error}"),
+                remedy: REMEDY,
+            });
+        }
+    }
+    Ok(described())
+}
+
+/// Where the last call is written to.
+static REPORT: AtomicI32 = AtomicI32::new(-1);
+
+/// How the kernel tells of a call that was trapped: `siginfo_t`, as it is for `SIGSYS`.
+#[repr(C)]
+struct TrapInfo {
+    signal: c_int,
+    error: c_int,
+    code: c_int,
+    address: *const libc::c_void,
+    number: c_int,
+    architecture: libc::c_uint,
+}
+
+fn handle_traps() -> io::Result<()> {
+    // JUSTIFICATION: rustix sets no signals.
+    // SAFETY: all zeros is a value of this structure of numbers.
+    #[expect(unsafe_code, reason = "makes an empty description of a handler")]
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    let handler: extern "C" fn(c_int, *const TrapInfo, *const libc::c_void) = trapped;
+    action.sa_sigaction = handler as *const () as usize;
+    // On the stack for handlers: a guest's own may be used up.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: the description lives through the call; `trapped` has the arguments that the flag
+    // `SA_SIGINFO` promises, and does only what a handler may.
+    #[expect(unsafe_code, reason = "sets a handler")]
+    let set = unsafe { libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Writes the number of the call down, and ends the process. Makes system calls and nothing else.
+extern "C" fn trapped(_signal: c_int, info: *const TrapInfo, _context: *const libc::c_void) {
+    // SAFETY: the kernel calls this with a `siginfo_t` that lives until it returns, which is
+    // larger than this; what is no number in it for another reason to be called is some number.
+    #[expect(unsafe_code, reason = "reads what the kernel tells a handler")]
+    let number = unsafe { (*info).number };
+    let bytes = number.to_le_bytes();
+    // SAFETY: writes some bytes that live through the call. A descriptor that is not open is an
+    // error.
+    #[expect(unsafe_code, reason = "writes the number of the call")]
+    unsafe {
+        libc::write(REPORT.load(Relaxed), bytes.as_ptr().cast(), bytes.len());
+    }
+    // This call ends the process, by the very signal, wherever a filter is set.
+    // SAFETY: with this operation, of no process, it does nothing where none is.
+    #[expect(unsafe_code, reason = "makes a call that ends the process")]
+    unsafe {
+        libc::syscall(libc::SYS_ptrace, -1, 0, 0, 0);
+    }
+    super::process::exit_now(TRAPPED_CODE)
+}
+
+/// The code of a process that was told of a trap and has no filter: 128 and the signal.
+const TRAPPED_CODE: u8 = 159;
+
+/// The architecture that the numbers of calls are of.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// From where on numbers are of another way to call on the same architecture: x32. No number of
+/// any other reaches as far.
+const FOREIGN_NUMBERS: u32 = 0x4000_0000;
+
+/// Where a program finds what a call is: `struct seccomp_data`.
+const DATA_NUMBER: u32 = 0;
+const DATA_ARCHITECTURE: u32 = 4;
+const DATA_ARGUMENTS: u32 = 16;
+
+/// The lower half of an argument: what the kernel takes of one that it has as `int`.
+const fn argument(index: u8) -> u32 {
+    let upper_first = if cfg!(target_endian = "big") { 4 } else { 0 };
+    DATA_ARGUMENTS + 8 * index as u32 + upper_first
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "codes of BPF have 16 bits")]
+const fn statement(code: u32, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "codes of BPF have 16 bits")]
+const fn jump(condition: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: (libc::BPF_JMP | condition | libc::BPF_K) as u16, jt, jf, k }
+}
+
+const fn load(offset: u32) -> sock_filter {
+    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
+}
+
+const fn answer(action: u32) -> sock_filter {
+    statement(libc::BPF_RET | libc::BPF_K, action)
+}
+
+/// Stands for this process's number until that is known.
+const OWN_PROCESS: u32 = u32::MAX;
+
+fn is_own_process(step: sock_filter) -> bool {
+    u32::from(step.code) == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K && step.k == OWN_PROCESS
+}
+
+/// The steps of all checks.
+const CHECK_STEPS: usize = {
+    let (mut steps, mut i) = (0, 0);
+    while i < CHECKED.len() {
+        steps += CHECKED[i].1.steps();
+        i += 1;
+    }
+    steps
+};
+
+/// The architecture, the number, and the answers at the end.
+const FRAME_STEPS: usize = 5 + 3;
+
+const LENGTH: usize = FRAME_STEPS + CHECK_STEPS + ALLOWED.len() + KILLED.len();
+
+/// The program: first calls whose arguments count, then those that are allowed, those that are made
+/// most first. (A kernel since 5.11 remembers the answers that depend on the number alone, and
+/// does not run it for them.)
+const PROGRAM: [sock_filter; LENGTH] = {
+    let mut program = [answer(libc::SECCOMP_RET_KILL_PROCESS); LENGTH];
+    program[0] = load(DATA_ARCHITECTURE);
+    program[1] = jump(libc::BPF_JEQ, ARCHITECTURE, 1, 0);
+    // 2: another architecture ends it.
+    program[3] = load(DATA_NUMBER);
+    let (allow, kill) = (LENGTH - 2, LENGTH - 1);
+    let mut at = 4;
+    let mut i = 0;
+    while i < CHECKED.len() {
+        at = CHECKED[i].1.write(CHECKED[i].0, &mut program, at);
+        i += 1;
+    }
+    i = 0;
+    while i < ALLOWED.len() {
+        program[at] = jump(libc::BPF_JEQ, number(ALLOWED[i]), distance(at, allow), 0);
+        at += 1;
+        i += 1;
+    }
+    program[at] = jump(libc::BPF_JGE, FOREIGN_NUMBERS, distance(at, kill), 0);
+    at += 1;
+    i = 0;
+    while i < KILLED.len() {
+        program[at] = jump(libc::BPF_JEQ, number(KILLED[i]), distance(at, kill), 0);
+        at += 1;
+        i += 1;
+    }
+    program[at] = answer(libc::SECCOMP_RET_TRAP);
+    program[at + 1] = answer(libc::SECCOMP_RET_ALLOW);
+    assert!(at + 1 == allow, "the program has the length that was counted");
+    program
+};
+
+/// How far a jump is: what is skipped. One byte must hold it.
+#[expect(clippy::cast_possible_truncation, reason = "checked right here, at compile time")]
+const fn distance(from: usize, to: usize) -> u8 {
+    let steps = to - from - 1;
+    assert!(steps <= u8::MAX as usize, "the list is too long for a jump");
+    steps as u8
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers")]
+const fn number(call: c_long) -> u32 {
+    assert!(0 <= call && call < FOREIGN_NUMBERS as c_long, "a number of a call");
+    call as u32
+}
+
+impl Check {
+    /// How many steps it takes: to find the call, to look at an argument, and to answer.
+    const fn steps(&self) -> usize {
+        match self {
+            Self::Without { .. } | Self::Own { .. } => 5,
+            Self::OneOf { values, .. } => values.len() + 4,
+            Self::Null { .. } => 7,
+        }
+    }
+
+    /// Writes it, and says where the next one begins.
+    #[expect(clippy::cast_possible_truncation, reason = "checks are short")]
+    const fn write(&self, call: c_long, program: &mut [sock_filter; LENGTH], at: usize) -> usize {
+        let end = at + self.steps();
+        let (allow, trap) = (end - 1, end - 2);
+        program[at] = jump(libc::BPF_JEQ, number(call), 0, (self.steps() - 1) as u8);
+        program[trap] = answer(libc::SECCOMP_RET_TRAP);
+        program[allow] = answer(libc::SECCOMP_RET_ALLOW);
+        match self {
+            Self::Without { argument: index, bits } => {
+                program[at + 1] = load(argument(*index));
+                program[at + 2] = jump(libc::BPF_JSET, *bits, 0, 1);
+            }
+            Self::OneOf { argument: index, values } => {
+                program[at + 1] = load(argument(*index));
+                let mut i = 0;
+                while i < values.len() {
+                    let step = at + 2 + i;
+                    program[step] = jump(libc::BPF_JEQ, values[i], distance(step, allow), 0);
+                    i += 1;
+                }
+            }
+            Self::Own { argument: index } => {
+                program[at + 1] = load(argument(*index));
+                program[at + 2] = jump(libc::BPF_JEQ, OWN_PROCESS, 1, 0);
+            }
+            Self::Null { argument: index } => {
+                program[at + 1] = load(argument(*index));
+                program[at + 2] = jump(libc::BPF_JEQ, 0, 0, 2);
+                program[at + 3] = load(argument(*index) ^ 4);
+                program[at + 4] = jump(libc::BPF_JEQ, 0, 1, 0);
+            }
+        }
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel would answer, and in how many steps.
+    fn run(architecture: u32, number: u32, arguments: [u64; 6]) -> (u32, usize) {
+        let word = |offset: u32| match offset {
+            DATA_NUMBER => number,
+            DATA_ARCHITECTURE => architecture,
+            _ => {
+                let argument = arguments[usize::try_from((offset - DATA_ARGUMENTS) / 8).unwrap()];
+                let half = if offset.is_multiple_of(8) { argument } else { argument >> 32 };
+                u32::try_from(half & u64::from(u32::MAX)).unwrap()
+            }
+        };
+        let (mut a, mut at, mut steps) = (0, 0, 0);
+        loop {
+            let step = PROGRAM[at];
+            steps += 1;
+            at += 1;
+            let code = u32::from(step.code);
+            if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS {
+                a = word(step.k);
+            } else if code == libc::BPF_RET | libc::BPF_K {
+                return (step.k, steps);
+            } else {
+                let holds = match code & !libc::BPF_JMP {
+                    libc::BPF_JEQ => a == step.k,
+                    libc::BPF_JGE => step.k <= a,
+                    libc::BPF_JSET => a & step.k != 0,
+                    other => panic!("an unknown step {other}"),
+                };
+                at += usize::from(if holds { step.jt } else { step.jf });
+            }
+        }
+    }
+
+    fn says(call: c_long, arguments: [u64; 6]) -> u32 {
+        run(ARCHITECTURE, number(call), arguments).0
+    }
+
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+    const TRAP: u32 = libc::SECCOMP_RET_TRAP;
+    const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+
+    /// An argument at its place.
+    fn with(index: usize, value: u64) -> [u64; 6] {
+        let mut arguments = [0; 6];
+        arguments[index] = value;
+        arguments
+    }
+
+    #[test]
+    fn every_call_is_answered_as_the_table_says_and_what_is_in_no_table_is_trapped() {
+        for call in 0..1024 {
+            let is_checked = CHECKED.iter().any(|(checked, _)| *checked == call);
+            let expected = match call {
+                _ if ALLOWED.contains(&call) => ALLOW,
+                _ if KILLED.contains(&call) => KILL,
+                _ if is_checked => continue,
+                _ => TRAP,
+            };
+            assert_eq!(says(call, [0; 6]), expected, "call {call}");
+            assert_eq!(says(call, [u64::MAX; 6]), expected, "call {call}");
+        }
+    }
+
+    #[test]
+    fn no_call_is_in_two_tables() {
+        let mut all: Vec<c_long> = CHECKED.iter().map(|(call, _)| *call).collect();
+        all.extend(ALLOWED.iter().chain(KILLED));
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn another_architecture_and_numbers_of_another_way_to_call_end_the_process() {
+        let i386 = 0x4000_0003;
+        for call in [0, 1, 11, 59, 231] {
+            assert_eq!(run(i386, call, [0; 6]).0, KILL);
+            assert_eq!(run(ARCHITECTURE, call | FOREIGN_NUMBERS, [0; 6]).0, KILL);
+            assert_eq!(run(ARCHITECTURE, call | 0xc000_0000, [0; 6]).0, KILL);
+        }
+    }
+
+    #[test]
+    fn nothing_becomes_executable() {
+        for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+            assert_eq!(says(call, with(2, 3)), ALLOW);
+            assert_eq!(says(call, with(2, 5)), TRAP);
+            assert_eq!(says(call, with(2, 7 | 1 << 40)), TRAP);
+        }
+        assert_eq!(says(libc::SYS_pkey_mprotect, [0; 6]), TRAP);
+    }
+
+    #[test]
+    fn a_terminal_is_asked_and_never_typed_into() {
+        let asks = |request: u64| says(libc::SYS_ioctl, with(1, request));
+        assert_eq!(asks(libc::TCGETS), ALLOW);
+        assert_eq!(asks(libc::TIOCSTI), TRAP);
+        // The kernel takes 32 bits: what is above them must not hide the number.
+        assert_eq!(asks(libc::TIOCSTI | 1 << 32), TRAP);
+        assert_eq!(asks(libc::TCGETS | 1 << 32), ALLOW);
+    }
+
+    #[test]
+    fn nobody_else_is_addressed() {
+        assert_eq!(says(libc::SYS_sendto, with(4, 0)), ALLOW);
+        assert_eq!(says(libc::SYS_sendto, with(4, 0x1000)), TRAP);
+        assert_eq!(says(libc::SYS_sendto, with(4, 1 << 32)), TRAP);
+        assert_eq!(says(libc::SYS_prlimit64, with(0, 0)), ALLOW);
+        assert_eq!(says(libc::SYS_prlimit64, with(0, 1)), TRAP);
+        assert_eq!(says(libc::SYS_tgkill, with(0, u64::from(OWN_PROCESS))), ALLOW);
+        assert_eq!(says(libc::SYS_tgkill, with(0, 1)), TRAP);
+        assert_eq!(says(libc::SYS_fcntl, with(1, 8)), TRAP, "F_SETOWN");
+    }
+
+    #[test]
+    fn the_number_of_this_process_stands_in_one_step() {
+        assert_eq!(PROGRAM.into_iter().filter(|step| is_own_process(*step)).count(), 1);
+    }
+
+    #[test]
+    fn what_guests_do_most_is_answered_soon() {
+        // Every check before it is one step.
+        let most = 4 + CHECKED.len() + 24;
+        for call in [libc::SYS_read, libc::SYS_pwrite64, libc::SYS_openat, libc::SYS_clock_gettime]
+        {
+            let (_, steps) = run(ARCHITECTURE, number(call), [0; 6]);
+            assert!(steps <= most, "call {call} takes {steps} steps");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Calls of the system as an attacker makes them, for tests: none here.

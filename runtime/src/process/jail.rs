@@ -1,0 +1,1073 @@
+//! The walls of the operating system that a process puts around itself before a guest runs in it,
+//! in their order.
+
+use std::fs::File;
+use std::io;
+
+use crate::platform::Lack;
+use crate::platform::Reach;
+use crate::platform::calls::Trapped;
+use crate::platform::landlock;
+use crate::platform::namespaces;
+use crate::platform::namespaces::Namespaces;
+use crate::platform::privileges;
+use crate::platform::privileges::ParentsEnd;
+use crate::platform::privileges::User;
+use crate::platform::process::Kept;
+use crate::platform::seccomp;
+
+use super::wall::Need;
+use super::wall::Wall;
+use super::wall::WallStanding;
+use super::wall::Walls;
+
+/// What is left to a process, and what is put around it. Nothing happens before
+/// [`enter`](Self::enter).
+#[derive(Debug)]
+pub(crate) struct Jail<'a> {
+    /// The directories that may be reached, which are open: nothing is opened by its path after.
+    pub(crate) grants: Vec<(&'a File, Reach)>,
+    /// What stays open; nothing is closed where that is not said.
+    pub(crate) kept: Option<Kept>,
+    /// Who the process becomes.
+    pub(crate) who: Who,
+    pub(crate) walls: Walls,
+}
+
+/// Whom a process that runs a guest belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// Whoever started it. Root is that inside of a user namespace only: where there is none, it
+    /// becomes nobody.
+    Caller,
+    /// This user, with no other group. Only root can become another.
+    User(User),
+}
+
+/// Why a process could not be walled in as it was asked for.
+///
+/// A part of the walls may stand then: the process must end, and not run a guest.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JailError {
+    #[error("the wall `{wall}` is required and missing: {reason}; {remedy}")]
+    Missing { wall: Wall, reason: String, remedy: String },
+    #[error("cannot become the user {} of group {}", to.user, to.group)]
+    Become { to: User, source: io::Error },
+    #[error("cannot see to it that this process ends with its parent")]
+    ParentsEnd(#[source] io::Error),
+}
+
+/// A process within its first walls. [`seal`](Self::seal) leaves it to run a guest.
+#[derive(Debug)]
+#[must_use = "system calls are not restricted yet"]
+pub(crate) struct Entered {
+    report: Report,
+    walls: Walls,
+}
+
+/// How each wall stands, in the order of [`Wall::ALL`].
+pub(crate) type Report = Vec<(Wall, WallStanding)>;
+
+impl Jail<'_> {
+    /// The first step, while this process has one thread and nothing of the guest has been looked
+    /// at: everything but the list of system calls.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a required wall is missing, or the process cannot become who it is to be.
+    pub(crate) fn enter(self) -> Result<Entered, JailError> {
+        let walls = self.walls;
+        let parents_end = ParentsEnd::remembered();
+        let mut building = Building { walls, report: Vec::with_capacity(Wall::ALL.len()) };
+        building.build(Wall::Descriptors, || match &self.kept {
+            Some(kept) => kept.close_others().map_err(|error| lack(&error)),
+            None => Err(Lack { reason: "nobody said what stays open".to_owned(), remedy: KEEP }),
+        })?;
+        let user = self.settle_user()?;
+        building.note_namespaces(namespaces::enter(wanted(&walls)))?;
+        building.build(Wall::NoNewPrivs, || {
+            privileges::no_new_privileges().map_err(|error| lack(&error))?;
+            Ok("set, for good".to_owned())
+        })?;
+        let user = building.leave_root(self.who, user)?;
+        building.build(Wall::Capabilities, || {
+            let left = privileges::drop_capabilities().map_err(|error| lack(&error))?;
+            Ok(format!("{left}; {user}"))
+        })?;
+        building.build(Wall::Rlimits, || {
+            privileges::bound_needless().map_err(|error| lack(&error))?;
+            Ok("no core files, no queues, no locked memory, no new threads".to_owned())
+        })?;
+        building.build(Wall::Landlock, || landlock::restrict(&self.grants))?;
+        parents_end.order_again().map_err(JailError::ParentsEnd)?;
+        // Last, because what is found by this process's number is root's from then on.
+        building.build(Wall::NoDump, || {
+            privileges::hide_memory().map_err(|error| lack(&error))?;
+            Ok("not dumpable".to_owned())
+        })?;
+        Ok(Entered { report: building.report, walls })
+    }
+
+    /// Becomes the user that was asked for, where that is another one.
+    fn settle_user(&self) -> Result<User, JailError> {
+        let current = User::current();
+        match self.who {
+            Who::User(to) if to != current => {
+                privileges::become_user(to).map_err(|source| JailError::Become { to, source })?;
+                Ok(to)
+            }
+            Who::User(_) | Who::Caller => Ok(current),
+        }
+    }
+}
+
+/// What to do where nobody said what stays open.
+const KEEP: &str = "leave this wall out where it is known what is open";
+
+fn wanted(walls: &Walls) -> Namespaces {
+    Namespaces {
+        user: walls.is_wanted(Wall::UserNamespace),
+        mount: walls.is_wanted(Wall::MountNamespace),
+        ipc: walls.is_wanted(Wall::IpcNamespace),
+        uts: walls.is_wanted(Wall::UtsNamespace),
+    }
+}
+
+fn lack(error: &io::Error) -> Lack {
+    let remedy = "let processes of this user do that, or leave this wall out";
+    Lack { reason: error.to_string(), remedy }
+}
+
+/// The walls as they are built, one by one.
+struct Building {
+    walls: Walls,
+    report: Report,
+}
+
+impl Building {
+    /// Builds a wall where it is wanted, and notes how it stands.
+    fn build(
+        &mut self,
+        wall: Wall,
+        build: impl FnOnce() -> Result<String, Lack>,
+    ) -> Result<(), JailError> {
+        let built = self.walls.is_wanted(wall).then(build);
+        self.note(wall, built)
+    }
+
+    fn note(&mut self, wall: Wall, built: Option<Result<String, Lack>>) -> Result<(), JailError> {
+        let standing = standing(built);
+        if let (Need::Required, WallStanding::Missing { reason, remedy }) =
+            (self.walls.need(wall), &standing)
+        {
+            let (reason, remedy) = (reason.clone(), remedy.clone());
+            return Err(JailError::Missing { wall, reason, remedy });
+        }
+        self.report.push((wall, standing));
+        self.report.sort_by_key(|(wall, _)| *wall);
+        Ok(())
+    }
+
+    fn note_namespaces(&mut self, entered: namespaces::Entered) -> Result<(), JailError> {
+        let namespaces::Entered { user, mount, ipc, uts } = entered;
+        self.note(Wall::UserNamespace, user)?;
+        self.note(Wall::MountNamespace, mount)?;
+        self.note(Wall::IpcNamespace, ipc)?;
+        self.note(Wall::UtsNamespace, uts)
+    }
+
+    /// Makes root nobody where no namespace holds it. Says who this process is, for people.
+    fn leave_root(&self, who: Who, user: User) -> Result<String, JailError> {
+        let inside = self
+            .report
+            .iter()
+            .any(|(wall, standing)| *wall == Wall::UserNamespace && standing.is_held());
+        let drops = self.walls.is_wanted(Wall::Capabilities);
+        match who {
+            Who::Caller if user.is_root() && !inside && drops => {
+                let to = User::NOBODY;
+                privileges::become_user(to).map_err(|source| JailError::Become { to, source })?;
+                Ok(format!("user {}, because root is held by no namespace", to.user))
+            }
+            _ if user.is_root() && inside => Ok("user 0 inside of the namespace".to_owned()),
+            _ => Ok(format!("user {}", user.user)),
+        }
+    }
+}
+
+fn standing(built: Option<Result<String, Lack>>) -> WallStanding {
+    match built {
+        None => WallStanding::LeftOut,
+        Some(Ok(detail)) => WallStanding::Held { detail },
+        Some(Err(Lack { reason, remedy })) => {
+            WallStanding::Missing { reason, remedy: remedy.to_owned() }
+        }
+    }
+}
+
+impl Entered {
+    /// The second step, after all threads were started: leaves to them the system calls of the
+    /// list. What a call that is not in it was is written to `trapped`, which must stay open.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the list is required and missing.
+    pub(crate) fn seal(self, trapped: &File) -> Result<Report, JailError> {
+        let mut building = Building { walls: self.walls, report: self.report };
+        if self.walls.is_wanted(Wall::Rlimits) {
+            // Where it fails, the list holds.
+            let _unbounded = privileges::bound_processes();
+        }
+        building.build(Wall::Seccomp, || seccomp::restrict(trapped))?;
+        Ok(building.report)
+    }
+}
+
+/// The call that ended a process, as `trapped` of [`Entered::seal`] holds it: nothing where it ended
+/// otherwise. It is what that process says, and perhaps not true.
+pub(crate) fn last_call(mut trapped: impl io::Read) -> Option<Trapped> {
+    let mut bytes = [0; Trapped::SIZE];
+    trapped.read_exact(&mut bytes).ok()?;
+    Some(Trapped::from_bytes(bytes))
+}
+
+/// How each wall would stand around a process of this user's on this host. Nothing about this
+/// process changes, whatever threads it has.
+pub(crate) fn probe() -> Report {
+    let all = Namespaces { user: true, mount: true, ipc: true, uts: true };
+    let tried = namespaces::probe(all).unwrap_or_else(|error| {
+        let reason = format!("cannot be tried: {error}");
+        let lack = Some(Err(Lack { reason, remedy: "let this process start others" }));
+        let [user, mount, ipc, uts] = [(); 4].map(|()| lack.clone());
+        namespaces::Entered { user, mount, ipc, uts }
+    });
+    let always = || Some(Ok("by every kernel".to_owned()));
+    Wall::ALL
+        .into_iter()
+        .map(|wall| {
+            let found = match wall {
+                Wall::UserNamespace => tried.user.clone(),
+                Wall::MountNamespace => tried.mount.clone(),
+                Wall::IpcNamespace => tried.ipc.clone(),
+                Wall::UtsNamespace => tried.uts.clone(),
+                Wall::Landlock => Some(landlock::probe()),
+                Wall::Seccomp => Some(seccomp::probe()),
+                Wall::NoNewPrivs
+                | Wall::Capabilities
+                | Wall::Rlimits
+                | Wall::NoDump
+                | Wall::Descriptors => always(),
+            };
+            (wall, standing(found))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(all(target_os = "linux", not(aril_portable)))]
+    #![expect(clippy::mixed_attributes_style, reason = "no other line may name a system")]
+
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::io::Read as _;
+    use std::io::Write as _;
+    use std::os::fd::OwnedFd;
+    use std::path::Path;
+
+    use libc::c_long;
+
+    use crate::platform::native;
+    use crate::platform::native::Child;
+    use crate::platform::native::Ended;
+    use crate::platform::native::HERE;
+    use crate::platform::native::in_child;
+    use crate::platform::native::number_of;
+
+    use super::*;
+
+    /// Whoever tests as root tries an ordinary user as well, this one.
+    const ORDINARY: u32 = 12_345;
+
+    fn is_root() -> bool {
+        User::current().is_root()
+    }
+
+    /// Whether this host gives every wall; said aloud where it does not.
+    fn host_gives_all() -> bool {
+        let missing = probe().into_iter().find(|(_, standing)| !standing.is_held());
+        if let Some((wall, standing)) = &missing {
+            native::skip(&format!("{wall}: {standing}"));
+        }
+        missing.is_none()
+    }
+
+    /// The users that a test can be: 0 is whoever runs it.
+    fn users() -> Vec<u32> {
+        if !host_gives_all() {
+            return Vec::new();
+        }
+        if is_root() {
+            return vec![0, ORDINARY];
+        }
+        native::skip("only root can try another user as well");
+        vec![0]
+    }
+
+    /// Whether a test can be run that needs root; said aloud where not.
+    fn can_be_root() -> bool {
+        if !is_root() {
+            native::skip("only root can become other users and look into processes");
+        }
+        is_root() && host_gives_all()
+    }
+
+    fn become_one(user: u32) {
+        if user != 0 {
+            native::become_ordinary(user);
+        }
+    }
+
+    /// A directory with what grants need: `read` and `write`, and `outside` of both.
+    struct Ground {
+        folder: tempfile::TempDir,
+    }
+
+    impl Ground {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            for name in ["", "read", "write", "write/inner", "outside"] {
+                let path = folder.path().join(name);
+                let _there = fs::create_dir(&path);
+                open_to_all(&path);
+            }
+            for name in ["read/file", "write/file", "outside/secret"] {
+                let path = folder.path().join(name);
+                fs::write(&path, name).unwrap();
+                open_to_all(&path);
+            }
+            Self { folder }
+        }
+
+        fn open(&self, name: &str) -> File {
+            File::open(self.folder.path().join(name)).unwrap()
+        }
+    }
+
+    fn open_to_all(path: &Path) {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+
+    /// What an attempt has in its hands.
+    struct Inside {
+        read: File,
+        write: File,
+    }
+
+    /// A pipe, as files.
+    fn pipe() -> (File, File) {
+        let (reader, writer) = io::pipe().unwrap();
+        (OwnedFd::from(reader).into(), OwnedFd::from(writer).into())
+    }
+
+    /// How an attempt ended, and the call that the list ended it for.
+    type Outcome = (Ended, Option<String>);
+
+    /// Runs `attempt` in a child within `walls`, as `user`, after `before`.
+    fn within(
+        user: u32,
+        walls: Walls,
+        before: impl FnOnce(),
+        attempt: impl FnOnce(&Inside, &Report),
+    ) -> Outcome {
+        let ground = Ground::new();
+        let (trapped, writer) = pipe();
+        let child = in_child(|| {
+            become_one(user);
+            before();
+            let inside = Inside { read: ground.open("read"), write: ground.open("write") };
+            let report = enter(&inside, walls).seal(&writer).unwrap();
+            attempt(&inside, &report);
+        });
+        drop(writer);
+        let ended = child.wait();
+        let call = last_call(trapped);
+        (ended, call.map(|call| call.name().unwrap().to_owned()))
+    }
+
+    fn enter(inside: &Inside, walls: Walls) -> Entered {
+        let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
+        Jail { grants, kept: None, who: Who::Caller, walls }.enter().unwrap()
+    }
+
+    /// All walls but that of descriptors, because the tests hold what they need.
+    const MOST: Walls = Walls::ALL.with(Wall::Descriptors, Need::LeftOut);
+
+    fn standing_of(report: &Report, wall: Wall) -> &WallStanding {
+        &report.iter().find(|(of, _)| *of == wall).unwrap().1
+    }
+
+    /// Asserts that a part of a test came to its end.
+    fn assert_done(outcome: &Outcome, user: u32) {
+        assert_eq!(*outcome, (Ended::Code(0), None), "as user {user}");
+    }
+
+    /// Tries a call in a child within all walls, which must be its last.
+    fn assert_ends(name: &str, told: bool, number: c_long, arguments: &[u64]) {
+        for user in users() {
+            let outcome = within(
+                user,
+                MOST,
+                || (),
+                |_, _| {
+                    let answer = native::call(number, arguments);
+                    panic!("`{name}` answered {answer:?}");
+                },
+            );
+            let told = told.then(|| name.to_owned());
+            assert_eq!(outcome, (Ended::Signal(libc::SIGSYS), told), "`{name}` as user {user}");
+        }
+    }
+
+    fn parent() -> u64 {
+        u64::try_from(rustix::process::getpid().as_raw_pid()).unwrap()
+    }
+
+    #[test]
+    fn a_call_that_a_runner_never_makes_is_its_last_and_is_told() {
+        let trapped: &[(&str, c_long, &[u64])] = &[
+            ("socket", libc::SYS_socket, &[1, 1, 0]),
+            ("connect", libc::SYS_connect, &[0, 0, 0]),
+            ("bind", libc::SYS_bind, &[0, 0, 0]),
+            ("sendmsg", libc::SYS_sendmsg, &[0, 0, 0]),
+            ("clone", libc::SYS_clone, &[17, 0, 0, 0, 0]),
+            ("clone3", libc::SYS_clone3, &[0, 0]),
+            ("kill", libc::SYS_kill, &[parent(), 0]),
+            ("kill", libc::SYS_kill, &[u64::MAX, 9]),
+            ("tkill", libc::SYS_tkill, &[parent(), 0]),
+            ("tgkill", libc::SYS_tgkill, &[parent(), parent(), 0]),
+            ("memfd_create", libc::SYS_memfd_create, &[0, 0]),
+            ("pkey_mprotect", libc::SYS_pkey_mprotect, &[0, 0, 0, 0]),
+            ("mmap", libc::SYS_mmap, &[0, 4096, 5, 34, u64::MAX, 0]),
+            ("ioctl", libc::SYS_ioctl, &[0, libc::TIOCSTI, 0]),
+            ("fcntl", libc::SYS_fcntl, &[0, 8, 1]),
+            ("prctl", libc::SYS_prctl, &[4, 1, 0, 0, 0]),
+            ("prlimit64", libc::SYS_prlimit64, &[parent(), 7, 0, 0]),
+            ("setuid", libc::SYS_setuid, &[0]),
+            ("capset", libc::SYS_capset, &[0, 0]),
+            ("chdir", libc::SYS_chdir, &[0]),
+            ("mknodat", libc::SYS_mknodat, &[HERE, 0, 0, 0]),
+            ("fchmodat", libc::SYS_fchmodat, &[HERE, 0, 0]),
+            ("name_to_handle_at", libc::SYS_name_to_handle_at, &[HERE, 0, 0, 0, 0]),
+            ("shmget", libc::SYS_shmget, &[0, 4096, 0o1600]),
+            ("sethostname", libc::SYS_sethostname, &[0, 0]),
+            ("clock_settime", libc::SYS_clock_settime, &[0, 0]),
+            ("seccomp", libc::SYS_seccomp, &[2, 0, 0]),
+            ("landlock_create_ruleset", libc::SYS_landlock_create_ruleset, &[0, 0, 1]),
+        ];
+        for (name, number, arguments) in trapped {
+            assert_ends(name, true, *number, arguments);
+        }
+        #[cfg(target_arch = "x86_64")]
+        for (name, number) in [("fork", libc::SYS_fork), ("vfork", libc::SYS_vfork)] {
+            assert_ends(name, true, number, &[]);
+        }
+    }
+
+    #[test]
+    fn a_call_that_only_an_attack_makes_is_its_last() {
+        let program = (&raw const *c"/bin/true").addr() as u64;
+        let killed: &[(&str, c_long, &[u64])] = &[
+            ("execve", libc::SYS_execve, &[program, 0, 0]),
+            ("execveat", libc::SYS_execveat, &[HERE, program, 0, 0, 0]),
+            ("ptrace", libc::SYS_ptrace, &[16, parent(), 0, 0]),
+            ("process_vm_readv", libc::SYS_process_vm_readv, &[parent(), 0, 0, 0, 0, 0]),
+            ("process_vm_writev", libc::SYS_process_vm_writev, &[parent(), 0, 0, 0, 0, 0]),
+            ("pidfd_getfd", libc::SYS_pidfd_getfd, &[0, 0, 0]),
+            ("pidfd_send_signal", libc::SYS_pidfd_send_signal, &[0, 9, 0, 0]),
+            ("unshare", libc::SYS_unshare, &[0x1000_0000]),
+            ("setns", libc::SYS_setns, &[0, 0]),
+            ("chroot", libc::SYS_chroot, &[0]),
+            ("pivot_root", libc::SYS_pivot_root, &[0, 0]),
+            ("mount", libc::SYS_mount, &[0, 0, 0, 0, 0]),
+            ("umount2", libc::SYS_umount2, &[0, 2]),
+            ("open_tree", libc::SYS_open_tree, &[HERE, 0, 1]),
+            ("open_by_handle_at", libc::SYS_open_by_handle_at, &[HERE, 0, 0]),
+            ("bpf", libc::SYS_bpf, &[0, 0, 0]),
+            ("io_uring_setup", libc::SYS_io_uring_setup, &[1, 0]),
+            ("userfaultfd", libc::SYS_userfaultfd, &[1]),
+            ("perf_event_open", libc::SYS_perf_event_open, &[0, 0, 0, 0, 0]),
+            ("keyctl", libc::SYS_keyctl, &[0, 0, 0, 0, 0]),
+            ("init_module", libc::SYS_init_module, &[0, 0, 0]),
+            ("kexec_load", libc::SYS_kexec_load, &[0, 0, 0, 0]),
+            ("personality", libc::SYS_personality, &[0]),
+        ];
+        for (name, number, arguments) in killed {
+            assert_ends(name, false, *number, arguments);
+        }
+    }
+
+    #[test]
+    fn memory_does_not_become_executable() {
+        for user in users() {
+            let outcome = within(
+                user,
+                MOST,
+                || (),
+                |_, _| {
+                    let page =
+                        native::call(libc::SYS_mmap, &[0, 4096, 3, 34, u64::MAX, 0]).unwrap();
+                    let page = u64::try_from(page).unwrap();
+                    native::call(libc::SYS_mprotect, &[page, 4096, 1]).unwrap();
+                    let answer = native::call(libc::SYS_mprotect, &[page, 4096, 5]);
+                    panic!("it answered {answer:?}");
+                },
+            );
+            assert_eq!(outcome, (Ended::Signal(libc::SIGSYS), Some("mprotect".to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_thread_that_was_started_before_is_within_the_list_as_well() {
+        if !host_gives_all() {
+            return;
+        }
+        let (trapped, writer) = pipe();
+        let ground = Ground::new();
+        let child = in_child(|| {
+            let inside = Inside { read: ground.open("read"), write: ground.open("write") };
+            let entered = enter(&inside, MOST);
+            let (go, wait) = std::sync::mpsc::channel();
+            let watchdog = std::thread::spawn(move || {
+                wait.recv().unwrap();
+                native::call(libc::SYS_socket, &[1, 1, 0]).unwrap();
+            });
+            entered.seal(&writer).unwrap();
+            go.send(()).unwrap();
+            watchdog.join().unwrap();
+            panic!("the thread came back");
+        });
+        drop(writer);
+        assert_eq!(child.wait(), Ended::Signal(libc::SIGSYS));
+        assert_eq!(last_call(trapped).unwrap().name(), Some("socket"));
+    }
+
+    /// The error of a call that must fail.
+    fn failure(number: c_long, arguments: &[u64]) -> i32 {
+        match native::call(number, arguments) {
+            Ok(answer) => panic!("call {number} answered {answer}"),
+            Err(error) => error.raw_os_error().unwrap(),
+        }
+    }
+
+    fn text(path: &std::ffi::CStr) -> u64 {
+        path.as_ptr().addr() as u64
+    }
+
+    fn opens(directory: u64, path: &std::ffi::CStr, flags: i32) -> io::Result<i64> {
+        let flags = u64::try_from(flags).unwrap();
+        native::call(libc::SYS_openat, &[directory, text(path), flags, 0o600])
+    }
+
+    fn open_failure(directory: u64, path: &std::ffi::CStr, flags: i32) -> i32 {
+        opens(directory, path, flags).unwrap_err().raw_os_error().unwrap()
+    }
+
+    #[test]
+    fn no_path_leads_to_a_file_of_the_host() {
+        for user in users() {
+            let outcome = within(
+                user,
+                MOST,
+                || (),
+                |_, _| {
+                    for path in
+                        [c"/etc/shadow", c"/proc/self/status", c"/sys/fs/cgroup", c"/dev/null"]
+                    {
+                        assert_eq!(
+                            open_failure(HERE, path, libc::O_RDONLY),
+                            libc::ENOENT,
+                            "{path:?}"
+                        );
+                    }
+                    // The root is there, and cannot be read: nothing was granted in it.
+                    assert_eq!(open_failure(HERE, c"/", libc::O_RDONLY), libc::EACCES);
+                    assert_eq!(
+                        open_failure(HERE, c"/new", libc::O_CREAT | libc::O_WRONLY),
+                        libc::EROFS
+                    );
+                },
+            );
+            assert_done(&outcome, user);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_of_a_grant_leads_nowhere_else() {
+        for user in users() {
+            let outcome = within(
+                user,
+                MOST,
+                || (),
+                |inside, _| {
+                    for grant in [&inside.read, &inside.write] {
+                        let grant = number_of(grant);
+                        for path in [c"..", c"../outside/secret", c"../../../../../../etc/passwd"] {
+                            let error = open_failure(grant, path, libc::O_RDONLY);
+                            assert_eq!(error, libc::EACCES, "{path:?}");
+                        }
+                        let error = open_failure(grant, c"../new", libc::O_CREAT | libc::O_WRONLY);
+                        assert_eq!(error, libc::EACCES);
+                    }
+                },
+            );
+            assert_done(&outcome, user);
+        }
+    }
+
+    #[test]
+    fn a_grant_is_what_its_reach_says_in_the_kernel_too() {
+        for user in users() {
+            let outcome = within(
+                user,
+                MOST,
+                || (),
+                |inside, _| {
+                    let (read, write) = (number_of(&inside.read), number_of(&inside.write));
+                    opens(read, c"file", libc::O_RDONLY).unwrap();
+                    let refused = |number, arguments: &[u64]| {
+                        let error = failure(number, arguments);
+                        assert!([libc::EACCES, libc::EXDEV].contains(&error), "{number}: {error}");
+                    };
+                    refused(libc::SYS_openat, &[read, text(c"file"), 1]);
+                    refused(libc::SYS_openat, &[read, text(c"file"), 0o1000]);
+                    refused(libc::SYS_openat, &[read, text(c"new"), 0o101, 0o600]);
+                    refused(libc::SYS_mkdirat, &[read, text(c"new"), 0o700]);
+                    refused(libc::SYS_unlinkat, &[read, text(c"file"), 0]);
+                    refused(libc::SYS_symlinkat, &[text(c"x"), read, text(c"new")]);
+                    refused(libc::SYS_linkat, &[write, text(c"file"), read, text(c"new"), 0]);
+                    refused(libc::SYS_renameat2, &[write, text(c"file"), read, text(c"new"), 0]);
+                    refused(libc::SYS_renameat2, &[read, text(c"file"), write, text(c"new"), 0]);
+
+                    opens(write, c"new", libc::O_CREAT | libc::O_RDWR | libc::O_TRUNC).unwrap();
+                    native::call(libc::SYS_mkdirat, &[write, text(c"made"), 0o700]).unwrap();
+                    native::call(libc::SYS_symlinkat, &[text(c"x"), write, text(c"link")]).unwrap();
+                    let moved = [write, text(c"new"), write, text(c"inner/new"), 0];
+                    native::call(libc::SYS_renameat2, &moved).unwrap();
+                    native::call(libc::SYS_unlinkat, &[write, text(c"inner/new"), 0]).unwrap();
+                },
+            );
+            assert_done(&outcome, user);
+        }
+    }
+
+    /// One wall, and what it needs to be built.
+    fn alone(wall: Wall) -> Walls {
+        let walls = Walls::NONE.with(Wall::NoNewPrivs, Need::Wanted);
+        walls.with(Wall::UserNamespace, Need::Wanted).with(wall, Need::Required)
+    }
+
+    #[test]
+    fn landlock_holds_without_the_others() {
+        for user in users() {
+            let outcome = within(
+                user,
+                alone(Wall::Landlock),
+                || (),
+                |inside, _| {
+                    let read = number_of(&inside.read);
+                    for path in [c"/etc/passwd", c"/proc/self/status", c"/dev/null"] {
+                        assert_eq!(
+                            open_failure(HERE, path, libc::O_RDONLY),
+                            libc::EACCES,
+                            "{path:?}"
+                        );
+                    }
+                    assert_eq!(
+                        failure(libc::SYS_mkdirat, &[read, text(c"a"), 0o700]),
+                        libc::EACCES
+                    );
+                    let program = [text(c"/bin/true"), 0, 0];
+                    assert_eq!(failure(libc::SYS_execve, &program), libc::EACCES);
+                    let signal = native::call(libc::SYS_kill, &[parent_inside(), 0]);
+                    assert_eq!(signal.unwrap_err().raw_os_error(), Some(libc::EPERM));
+                    let to = std::net::TcpStream::connect(("127.0.0.1", 9));
+                    assert_eq!(to.unwrap_err().raw_os_error(), Some(libc::EACCES));
+                },
+            );
+            assert_done(&outcome, user);
+        }
+    }
+
+    /// The process that made this child.
+    fn parent_inside() -> u64 {
+        u64::try_from(rustix::process::getppid().unwrap().as_raw_pid()).unwrap()
+    }
+
+    #[test]
+    fn an_empty_root_holds_without_the_others() {
+        for user in users() {
+            let outcome = within(
+                user,
+                alone(Wall::MountNamespace),
+                || (),
+                |_, _| {
+                    assert_eq!(open_failure(HERE, c"/etc/passwd", libc::O_RDONLY), libc::ENOENT);
+                    assert_eq!(open_failure(HERE, c"/proc", libc::O_RDONLY), libc::ENOENT);
+                    assert_eq!(fs::read_dir("/").unwrap().count(), 0);
+                    // Where the way up ends as well.
+                    assert_eq!(fs::read_dir("/../..").unwrap().count(), 0);
+                    let made = fs::create_dir("/new").unwrap_err();
+                    assert_eq!(made.raw_os_error(), Some(libc::EROFS));
+                },
+            );
+            assert_done(&outcome, user);
+        }
+        // What was mounted there was mounted there alone.
+        assert!(fs::exists("/proc/self/status").unwrap());
+    }
+
+    #[test]
+    fn an_ordinary_user_starts_no_thread_once_it_is_sealed() {
+        if !can_be_root() {
+            return;
+        }
+        let walls = Walls::NONE.with(Wall::Rlimits, Need::Required);
+        let outcome = within(
+            ORDINARY,
+            walls,
+            || (),
+            |_, _| {
+                let started = std::thread::Builder::new().spawn(|| ());
+                assert_eq!(started.unwrap_err().raw_os_error(), Some(libc::EAGAIN));
+            },
+        );
+        assert_done(&outcome, ORDINARY);
+    }
+
+    #[test]
+    fn every_wall_holds_on_this_host() {
+        for user in users() {
+            let outcome = within(
+                user,
+                MOST,
+                || (),
+                |_, report| {
+                    let order: Vec<Wall> = report.iter().map(|(wall, _)| *wall).collect();
+                    assert_eq!(order, Wall::ALL);
+                    for (wall, standing) in
+                        report.iter().filter(|(wall, _)| *wall != Wall::Descriptors)
+                    {
+                        assert!(standing.is_held(), "{wall}: {standing}");
+                    }
+                    assert_eq!(*standing_of(report, Wall::Descriptors), WallStanding::LeftOut);
+                },
+            );
+            assert_done(&outcome, user);
+        }
+    }
+
+    /// A child within walls that waits to be looked at, and its pipe to the end of it.
+    fn sitter(user: u32, who: Who, walls: Walls, before: impl FnOnce()) -> (Child, File) {
+        let ground = Ground::new();
+        let ((mut ready, mut go), (mut goes, readies)) = {
+            let (ready, readies) = pipe();
+            let (goes, go) = pipe();
+            ((ready, go), (goes, readies))
+        };
+        let (_trapped, writer) = pipe();
+        let child = in_child(|| {
+            become_one(user);
+            before();
+            let inside = Inside { read: ground.open("read"), write: ground.open("write") };
+            let mut kept = Kept::standard();
+            for open in [&inside.read, &inside.write, &writer, &goes, &readies] {
+                kept.keep(open);
+            }
+            let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
+            let entered = Jail { grants, kept: Some(kept), who, walls }.enter().unwrap();
+            entered.seal(&writer).unwrap();
+            (&readies).write_all(b"!").unwrap();
+            goes.read_to_end(&mut Vec::new()).unwrap();
+        });
+        drop(readies);
+        let mut said = [0];
+        ready.read_exact(&mut said).unwrap();
+        go.flush().unwrap();
+        (child, go)
+    }
+
+    fn seen(child: &Child, what: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{what}", child.id())).unwrap()
+    }
+
+    /// A line of what the kernel says of a process.
+    fn status(child: &Child, field: &str) -> String {
+        let all = seen(child, "status");
+        let mut lines = all.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(name, _)| *name == field).unwrap().1.trim().to_owned()
+    }
+
+    fn assert_powerless(child: &Child) {
+        for field in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(status(child, field), "0000000000000000", "{field}");
+        }
+        assert_eq!(status(child, "NoNewPrivs"), "1");
+        assert_eq!(status(child, "Seccomp"), "2");
+    }
+
+    #[test]
+    fn it_is_walled_in_as_others_see_it() {
+        if !can_be_root() {
+            return;
+        }
+        for user in users() {
+            let (child, go) = sitter(user, Who::Caller, Walls::ALL, || ());
+            assert_powerless(&child);
+            assert_eq!(status(&child, "CapBnd"), "0000000000000000");
+            for namespace in ["user", "mnt", "ipc", "uts"] {
+                let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{namespace}")).unwrap();
+                assert_ne!(of(&child.id().to_string()), of("self"), "{namespace}");
+            }
+            let mounts = seen(&child, "mountinfo");
+            assert_eq!(mounts.lines().count(), 1, "{mounts}");
+            let fields: Vec<&str> = mounts.split_whitespace().collect();
+            assert_eq!((fields[4], fields[5]), ("/", "ro,nosuid,nodev,noexec,relatime"));
+            let folder =
+                |what: &str| fs::read_link(format!("/proc/{}/{what}", child.id())).unwrap();
+            assert_eq!((folder("cwd"), folder("root")), ("/".into(), "/".into()));
+            let open = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+            let open: BTreeSet<String> =
+                open.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            assert_eq!(open.len(), 3 + 5, "{open:?}");
+            assert_eq!(
+                seen(&child, "limits")
+                    .lines()
+                    .filter(|line| {
+                        line.starts_with("Max core file size        0                    0 ")
+                            || line.starts_with("Max msgqueue size         0                    0 ")
+                            || line.starts_with("Max processes             0                    0 ")
+                    })
+                    .count(),
+                3
+            );
+            drop(go);
+            assert_eq!(child.wait(), Ended::Code(0));
+        }
+    }
+
+    #[test]
+    fn root_becomes_who_it_is_told_to_be() {
+        if !can_be_root() {
+            return;
+        }
+        let to = User { user: 4_321, group: 1_234 };
+        for walls in [Walls::ALL, Walls::ALL.with(Wall::UserNamespace, Need::LeftOut)] {
+            let (child, go) = sitter(0, Who::User(to), walls, || ());
+            assert_eq!(status(&child, "Uid"), "4321\t4321\t4321\t4321");
+            assert_eq!(status(&child, "Gid"), "1234\t1234\t1234\t1234");
+            assert_eq!(status(&child, "Groups"), "");
+            assert_powerless(&child);
+            assert_eq!(status(&child, "CapBnd"), "0000000000000000");
+            drop(go);
+            assert_eq!(child.wait(), Ended::Code(0));
+        }
+    }
+
+    #[test]
+    fn an_ordinary_user_cannot_become_another() {
+        if !can_be_root() {
+            return;
+        }
+        let child = in_child(|| {
+            become_one(ORDINARY);
+            let who = Who::User(User { user: 4_321, group: 1_234 });
+            let jail = Jail { grants: Vec::new(), kept: None, who, walls: MOST };
+            let error = jail.enter().unwrap_err();
+            assert_eq!(error.to_string(), "cannot become the user 4321 of group 1234");
+        });
+        assert_eq!(child.wait(), Ended::Code(0));
+    }
+
+    /// Refuses user namespaces, as some hosts do to everybody.
+    fn refuse_users() {
+        native::refuse(libc::SYS_unshare, Some((0, libc::CLONE_NEWUSER)), libc::EPERM);
+    }
+
+    #[test]
+    fn without_user_namespaces_root_is_nobody_behind_the_other_walls() {
+        if !can_be_root() {
+            return;
+        }
+        let (child, go) = sitter(0, Who::Caller, Walls::ALL, refuse_users);
+        assert_eq!(status(&child, "Uid"), "65534\t65534\t65534\t65534");
+        assert_eq!(status(&child, "Groups"), "");
+        assert_powerless(&child);
+        assert_eq!(status(&child, "CapBnd"), "0000000000000000");
+        assert_eq!(seen(&child, "mountinfo").lines().count(), 1);
+        drop(go);
+        assert_eq!(child.wait(), Ended::Code(0));
+        let outcome = within(0, MOST, refuse_users, |_, report| {
+            let user = standing_of(report, Wall::UserNamespace).to_string();
+            assert!(user.starts_with("missing: the system refuses to make one"), "{user}");
+            assert!(user.contains("kernel.unprivileged_userns_clone"), "{user}");
+            assert!(standing_of(report, Wall::MountNamespace).is_held());
+            let capabilities = standing_of(report, Wall::Capabilities).to_string();
+            assert!(capabilities.contains("user 65534, because"), "{capabilities}");
+        });
+        assert_done(&outcome, 0);
+    }
+
+    #[test]
+    fn without_user_namespaces_an_ordinary_user_has_the_walls_that_need_none() {
+        if !host_gives_all() {
+            return;
+        }
+        let user = if is_root() { ORDINARY } else { 0 };
+        let outcome = within(user, MOST, refuse_users, |inside, report| {
+            for wall in
+                [Wall::UserNamespace, Wall::MountNamespace, Wall::IpcNamespace, Wall::UtsNamespace]
+            {
+                assert!(!standing_of(report, wall).is_held(), "{wall}");
+            }
+            for wall in [Wall::Capabilities, Wall::Landlock, Wall::Seccomp, Wall::NoDump] {
+                assert!(standing_of(report, wall).is_held(), "{wall}");
+            }
+            // The old root is there, and landlock holds.
+            assert_eq!(open_failure(HERE, c"/etc/passwd", libc::O_RDONLY), libc::EACCES);
+            let error = open_failure(number_of(&inside.read), c"..", libc::O_RDONLY);
+            assert_eq!(error, libc::EACCES);
+        });
+        assert_done(&outcome, user);
+    }
+
+    #[test]
+    fn namespaces_without_rights_in_them_are_not_taken_for_walls() {
+        // As a host's own policy for programs has it: one can be made, and nothing done in it.
+        let refuse = || native::refuse(libc::SYS_mount, None, libc::EACCES);
+        for user in users() {
+            let outcome = within(user, MOST, refuse, |inside, report| {
+                let mount = standing_of(report, Wall::MountNamespace).to_string();
+                assert!(mount.starts_with("missing: it was made, and mounts"), "{mount}");
+                let error = open_failure(number_of(&inside.read), c"..", libc::O_RDONLY);
+                assert_eq!(error, libc::EACCES);
+            });
+            assert_done(&outcome, user);
+        }
+    }
+
+    #[test]
+    fn without_landlock_the_others_hold_and_it_is_said() {
+        let refuse = || native::refuse(libc::SYS_landlock_create_ruleset, None, libc::ENOSYS);
+        for user in users() {
+            let outcome = within(user, MOST, refuse, |_, report| {
+                let landlock = standing_of(report, Wall::Landlock).to_string();
+                let expected = "missing: the kernel does not have it; use a kernel of Linux 5.13";
+                assert!(landlock.starts_with(expected), "{landlock}");
+                assert!(standing_of(report, Wall::Seccomp).is_held());
+                assert_eq!(open_failure(HERE, c"/etc/passwd", libc::O_RDONLY), libc::ENOENT);
+            });
+            assert_done(&outcome, user);
+        }
+    }
+
+    #[test]
+    fn without_seccomp_the_others_hold_and_it_is_said() {
+        let refuse = || native::refuse(libc::SYS_seccomp, None, libc::EINVAL);
+        for user in users() {
+            let outcome = within(user, MOST, refuse, |_, report| {
+                let seccomp = standing_of(report, Wall::Seccomp).to_string();
+                assert!(seccomp.starts_with("missing: the kernel takes no filter"), "{seccomp}");
+                assert!(standing_of(report, Wall::Landlock).is_held());
+            });
+            assert_done(&outcome, user);
+        }
+    }
+
+    #[test]
+    fn without_the_call_that_closes_ranges_the_same_is_closed() {
+        if !can_be_root() {
+            return;
+        }
+        let refuse = || native::refuse(libc::SYS_close_range, None, libc::ENOSYS);
+        let (child, go) = sitter(0, Who::Caller, Walls::ALL, refuse);
+        let open = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().count();
+        assert_eq!(open, 3 + 5);
+        drop(go);
+        assert_eq!(child.wait(), Ended::Code(0));
+    }
+
+    #[test]
+    fn what_is_required_and_missing_is_an_error_that_says_what_to_do() {
+        let child = in_child(|| {
+            refuse_users();
+            let walls = MOST.with(Wall::UserNamespace, Need::Required);
+            let jail = Jail { grants: Vec::new(), kept: None, who: Who::Caller, walls };
+            let error = jail.enter().unwrap_err().to_string();
+            let expected = "the wall `user_namespace` is required and missing: the system refuses";
+            assert!(error.starts_with(expected), "{error}");
+            assert!(error.contains("allow namespaces"), "{error}");
+        });
+        assert_eq!(child.wait(), Ended::Code(0));
+        let child = in_child(|| {
+            native::refuse(libc::SYS_seccomp, None, libc::ENOSYS);
+            let walls = MOST.with(Wall::Seccomp, Need::Required);
+            let jail = Jail { grants: Vec::new(), kept: None, who: Who::Caller, walls };
+            let error = jail.enter().unwrap().seal(&pipe().1).unwrap_err().to_string();
+            let expected = "the wall `seccomp` is required and missing";
+            assert!(error.starts_with(expected), "{error}");
+        });
+        assert_eq!(child.wait(), Ended::Code(0));
+    }
+
+    #[test]
+    fn it_still_ends_with_its_parent_when_it_became_another() {
+        let child = in_child(|| {
+            let kill = rustix::process::Signal::KILL;
+            rustix::process::set_parent_process_death_signal(Some(kill)).unwrap();
+            let walls = Walls::NONE.with(Wall::Capabilities, Need::Wanted);
+            let jail = Jail { grants: Vec::new(), kept: None, who: Who::Caller, walls };
+            let _entered = jail.enter().unwrap();
+            assert_eq!(rustix::process::parent_process_death_signal(), Ok(Some(kill)));
+            let expected = if is_root() { 65534 } else { User::current().user };
+            assert_eq!(User::current().user, expected);
+        });
+        assert_eq!(child.wait(), Ended::Code(0));
+    }
+
+    #[test]
+    fn what_a_host_would_give_is_found_without_taking_it() {
+        let namespaces = || {
+            ["user", "mnt", "ipc", "uts"]
+                .map(|kind| fs::read_link(format!("/proc/thread-self/ns/{kind}")).unwrap())
+        };
+        let before = namespaces();
+        if !host_gives_all() {
+            return;
+        }
+        let found = probe();
+        let order: Vec<Wall> = found.iter().map(|(wall, _)| *wall).collect();
+        assert_eq!(order, Wall::ALL);
+        for (wall, standing) in &found {
+            assert!(standing.is_held(), "{wall}: {standing}");
+        }
+        assert_eq!(namespaces(), before);
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        assert!(status.contains("Seccomp:\t0") && status.contains("NoNewPrivs:\t0"), "{status}");
+    }
+
+    #[test]
+    fn what_a_host_would_not_give_is_found_as_well() {
+        let child = in_child(|| {
+            refuse_users();
+            native::refuse(libc::SYS_landlock_create_ruleset, None, libc::EOPNOTSUPP);
+            let found = probe();
+            let user = standing_of(&found, Wall::UserNamespace).to_string();
+            assert!(user.starts_with("missing: the system refuses to make one"), "{user}");
+            let landlock = standing_of(&found, Wall::Landlock).to_string();
+            assert!(landlock.contains("did not start it"), "{landlock}");
+        });
+        assert_eq!(child.wait(), Ended::Code(0));
+    }
+}
