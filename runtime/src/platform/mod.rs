@@ -104,3 +104,16 @@ pub(crate) enum Reach {
     /// Read, write, make, rename and remove.
     Write,
 }
+
+/// Whether a process may make threads once its system calls are restricted. It makes no processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    any(not(test), aril_portable),
+    expect(dead_code, reason = "the worker, which decides, is being built")
+)]
+pub(crate) enum Threads {
+    /// Those that it has are all.
+    None,
+    /// More may be made.
+    More,
+}

@@ -6,6 +6,7 @@ use std::io;
 
 use crate::platform::Lack;
 use crate::platform::Reach;
+use crate::platform::Threads;
 use crate::platform::calls::Trapped;
 use crate::platform::landlock;
 use crate::platform::namespaces;
@@ -96,7 +97,7 @@ impl Jail<'_> {
         })?;
         building.build(Wall::Rlimits, || {
             privileges::bound_needless().map_err(|error| lack(&error))?;
-            Ok("no core files, no queues, no locked memory, no new threads".to_owned())
+            Ok("no core files, no queues, no locked memory".to_owned())
         })?;
         building.build(Wall::Landlock, || landlock::restrict(&self.grants))?;
         parents_end.order_again().map_err(JailError::ParentsEnd)?;
@@ -209,16 +210,18 @@ impl Entered {
     /// The second step, after all threads were started: leaves to them the system calls of the
     /// list. What a call that is not in it was is written to `trapped`, which must stay open.
     ///
+    /// A thread that may not be made is an error for who makes it, as where there are too many.
+    ///
     /// # Errors
     ///
     /// Fails where the list is required and missing.
-    pub(crate) fn seal(self, trapped: &File) -> Result<Report, JailError> {
+    pub(crate) fn seal(self, trapped: &File, threads: Threads) -> Result<Report, JailError> {
         let mut building = Building { walls: self.walls, report: self.report };
-        if self.walls.is_wanted(Wall::Rlimits) {
+        if self.walls.is_wanted(Wall::Rlimits) && threads == Threads::None {
             // Where it fails, the list holds.
             let _unbounded = privileges::bound_processes();
         }
-        building.build(Wall::Seccomp, || seccomp::restrict(trapped))?;
+        building.build(Wall::Seccomp, || seccomp::restrict(trapped, threads))?;
         Ok(building.report)
     }
 }
@@ -387,7 +390,7 @@ mod tests {
             become_one(user);
             before();
             let inside = Inside { read: ground.open("read"), write: ground.open("write") };
-            let report = enter(&inside, walls).seal(&writer).unwrap();
+            let report = enter(&inside, walls).seal(&writer, Threads::None).unwrap();
             attempt(&inside, &report);
         });
         drop(writer);
@@ -414,7 +417,9 @@ mod tests {
     }
 
     /// Tries a call in a child within all walls, which must be its last.
-    fn assert_ends(name: &str, told: bool, number: c_long, arguments: &[u64]) {
+    fn assert_ends(told: bool, number: c_long, arguments: &[u64]) {
+        let bytes = i32::try_from(number).unwrap().to_le_bytes();
+        let name = Trapped::from_bytes(bytes).name().unwrap();
         for user in users() {
             let outcome = within(
                 user,
@@ -436,75 +441,75 @@ mod tests {
 
     #[test]
     fn a_call_that_a_runner_never_makes_is_its_last_and_is_told() {
-        let trapped: &[(&str, c_long, &[u64])] = &[
-            ("socket", libc::SYS_socket, &[1, 1, 0]),
-            ("connect", libc::SYS_connect, &[0, 0, 0]),
-            ("bind", libc::SYS_bind, &[0, 0, 0]),
-            ("sendmsg", libc::SYS_sendmsg, &[0, 0, 0]),
-            ("clone", libc::SYS_clone, &[17, 0, 0, 0, 0]),
-            ("clone3", libc::SYS_clone3, &[0, 0]),
-            ("kill", libc::SYS_kill, &[parent(), 0]),
-            ("kill", libc::SYS_kill, &[u64::MAX, 9]),
-            ("tkill", libc::SYS_tkill, &[parent(), 0]),
-            ("tgkill", libc::SYS_tgkill, &[parent(), parent(), 0]),
-            ("memfd_create", libc::SYS_memfd_create, &[0, 0]),
-            ("pkey_mprotect", libc::SYS_pkey_mprotect, &[0, 0, 0, 0]),
-            ("mmap", libc::SYS_mmap, &[0, 4096, 5, 34, u64::MAX, 0]),
-            ("ioctl", libc::SYS_ioctl, &[0, libc::TIOCSTI, 0]),
-            ("fcntl", libc::SYS_fcntl, &[0, 8, 1]),
-            ("prctl", libc::SYS_prctl, &[4, 1, 0, 0, 0]),
-            ("prlimit64", libc::SYS_prlimit64, &[parent(), 7, 0, 0]),
-            ("setuid", libc::SYS_setuid, &[0]),
-            ("capset", libc::SYS_capset, &[0, 0]),
-            ("chdir", libc::SYS_chdir, &[0]),
-            ("mknodat", libc::SYS_mknodat, &[HERE, 0, 0, 0]),
-            ("fchmodat", libc::SYS_fchmodat, &[HERE, 0, 0]),
-            ("name_to_handle_at", libc::SYS_name_to_handle_at, &[HERE, 0, 0, 0, 0]),
-            ("shmget", libc::SYS_shmget, &[0, 4096, 0o1600]),
-            ("sethostname", libc::SYS_sethostname, &[0, 0]),
-            ("clock_settime", libc::SYS_clock_settime, &[0, 0]),
-            ("seccomp", libc::SYS_seccomp, &[2, 0, 0]),
-            ("landlock_create_ruleset", libc::SYS_landlock_create_ruleset, &[0, 0, 1]),
+        let trapped: &[(c_long, &[u64])] = &[
+            (libc::SYS_socket, &[1, 1, 0]),
+            (libc::SYS_connect, &[0, 0, 0]),
+            (libc::SYS_bind, &[0, 0, 0]),
+            (libc::SYS_sendmsg, &[0, 0, 0]),
+            (libc::SYS_clone, &[17, 0, 0, 0, 0]),
+            (libc::SYS_clone, &[0x4100, 0, 0, 0, 0]),
+            (libc::SYS_kill, &[parent(), 0]),
+            (libc::SYS_kill, &[u64::MAX, 9]),
+            (libc::SYS_tkill, &[parent(), 0]),
+            (libc::SYS_tgkill, &[parent(), parent(), 0]),
+            (libc::SYS_memfd_create, &[0, 0]),
+            (libc::SYS_pkey_mprotect, &[0, 0, 0, 0]),
+            (libc::SYS_mmap, &[0, 4096, 5, 34, u64::MAX, 0]),
+            (libc::SYS_ioctl, &[0, libc::TIOCSTI, 0]),
+            (libc::SYS_fcntl, &[0, 8, 1]),
+            (libc::SYS_prctl, &[4, 1, 0, 0, 0]),
+            (libc::SYS_prlimit64, &[parent(), 7, 0, 0]),
+            (libc::SYS_setuid, &[0]),
+            (libc::SYS_capset, &[0, 0]),
+            (libc::SYS_chdir, &[0]),
+            (libc::SYS_mknodat, &[HERE, 0, 0, 0]),
+            (libc::SYS_fchmodat, &[HERE, 0, 0]),
+            (libc::SYS_name_to_handle_at, &[HERE, 0, 0, 0, 0]),
+            (libc::SYS_shmget, &[0, 4096, 0o1600]),
+            (libc::SYS_sethostname, &[0, 0]),
+            (libc::SYS_clock_settime, &[0, 0]),
+            (libc::SYS_seccomp, &[2, 0, 0]),
+            (libc::SYS_landlock_create_ruleset, &[0, 0, 1]),
         ];
-        for (name, number, arguments) in trapped {
-            assert_ends(name, true, *number, arguments);
+        for (number, arguments) in trapped {
+            assert_ends(true, *number, arguments);
         }
         #[cfg(target_arch = "x86_64")]
-        for (name, number) in [("fork", libc::SYS_fork), ("vfork", libc::SYS_vfork)] {
-            assert_ends(name, true, number, &[]);
+        for number in [libc::SYS_fork, libc::SYS_vfork] {
+            assert_ends(true, number, &[]);
         }
     }
 
     #[test]
     fn a_call_that_only_an_attack_makes_is_its_last() {
         let program = (&raw const *c"/bin/true").addr() as u64;
-        let killed: &[(&str, c_long, &[u64])] = &[
-            ("execve", libc::SYS_execve, &[program, 0, 0]),
-            ("execveat", libc::SYS_execveat, &[HERE, program, 0, 0, 0]),
-            ("ptrace", libc::SYS_ptrace, &[16, parent(), 0, 0]),
-            ("process_vm_readv", libc::SYS_process_vm_readv, &[parent(), 0, 0, 0, 0, 0]),
-            ("process_vm_writev", libc::SYS_process_vm_writev, &[parent(), 0, 0, 0, 0, 0]),
-            ("pidfd_getfd", libc::SYS_pidfd_getfd, &[0, 0, 0]),
-            ("pidfd_send_signal", libc::SYS_pidfd_send_signal, &[0, 9, 0, 0]),
-            ("unshare", libc::SYS_unshare, &[0x1000_0000]),
-            ("setns", libc::SYS_setns, &[0, 0]),
-            ("chroot", libc::SYS_chroot, &[0]),
-            ("pivot_root", libc::SYS_pivot_root, &[0, 0]),
-            ("mount", libc::SYS_mount, &[0, 0, 0, 0, 0]),
-            ("umount2", libc::SYS_umount2, &[0, 2]),
-            ("open_tree", libc::SYS_open_tree, &[HERE, 0, 1]),
-            ("open_by_handle_at", libc::SYS_open_by_handle_at, &[HERE, 0, 0]),
-            ("bpf", libc::SYS_bpf, &[0, 0, 0]),
-            ("io_uring_setup", libc::SYS_io_uring_setup, &[1, 0]),
-            ("userfaultfd", libc::SYS_userfaultfd, &[1]),
-            ("perf_event_open", libc::SYS_perf_event_open, &[0, 0, 0, 0, 0]),
-            ("keyctl", libc::SYS_keyctl, &[0, 0, 0, 0, 0]),
-            ("init_module", libc::SYS_init_module, &[0, 0, 0]),
-            ("kexec_load", libc::SYS_kexec_load, &[0, 0, 0, 0]),
-            ("personality", libc::SYS_personality, &[0]),
+        let killed: &[(c_long, &[u64])] = &[
+            (libc::SYS_execve, &[program, 0, 0]),
+            (libc::SYS_execveat, &[HERE, program, 0, 0, 0]),
+            (libc::SYS_ptrace, &[16, parent(), 0, 0]),
+            (libc::SYS_process_vm_readv, &[parent(), 0, 0, 0, 0, 0]),
+            (libc::SYS_process_vm_writev, &[parent(), 0, 0, 0, 0, 0]),
+            (libc::SYS_pidfd_getfd, &[0, 0, 0]),
+            (libc::SYS_pidfd_send_signal, &[0, 9, 0, 0]),
+            (libc::SYS_unshare, &[0x1000_0000]),
+            (libc::SYS_setns, &[0, 0]),
+            (libc::SYS_chroot, &[0]),
+            (libc::SYS_pivot_root, &[0, 0]),
+            (libc::SYS_mount, &[0, 0, 0, 0, 0]),
+            (libc::SYS_umount2, &[0, 2]),
+            (libc::SYS_open_tree, &[HERE, 0, 1]),
+            (libc::SYS_open_by_handle_at, &[HERE, 0, 0]),
+            (libc::SYS_bpf, &[0, 0, 0]),
+            (libc::SYS_io_uring_setup, &[1, 0]),
+            (libc::SYS_userfaultfd, &[1]),
+            (libc::SYS_perf_event_open, &[0, 0, 0, 0, 0]),
+            (libc::SYS_keyctl, &[0, 0, 0, 0, 0]),
+            (libc::SYS_init_module, &[0, 0, 0]),
+            (libc::SYS_kexec_load, &[0, 0, 0, 0]),
+            (libc::SYS_personality, &[0]),
         ];
-        for (name, number, arguments) in killed {
-            assert_ends(name, false, *number, arguments);
+        for (number, arguments) in killed {
+            assert_ends(false, *number, arguments);
         }
     }
 
@@ -529,6 +534,37 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_is_refused_or_made_within_the_same_walls_as_was_said() {
+        for user in users() {
+            let outcome = within(
+                user,
+                MOST,
+                || (),
+                |_, _| {
+                    let started = std::thread::Builder::new().spawn(|| ());
+                    assert_eq!(started.unwrap_err().raw_os_error(), Some(libc::EAGAIN));
+                    assert_eq!(failure(libc::SYS_clone3, &[0, 0]), libc::ENOSYS);
+                },
+            );
+            assert_done(&outcome, user);
+
+            let (trapped, writer) = pipe();
+            let ground = Ground::new();
+            let child = in_child(|| {
+                become_one(user);
+                let inside = Inside { read: ground.open("read"), write: ground.open("write") };
+                enter(&inside, MOST).seal(&writer, Threads::More).unwrap();
+                std::thread::spawn(|| ()).join().unwrap();
+                let attack = || native::call(libc::SYS_socket, &[1, 1, 0]);
+                panic!("the thread came back: {:?}", std::thread::spawn(attack).join());
+            });
+            drop(writer);
+            assert_eq!(child.wait(), Ended::Signal(libc::SIGSYS), "as user {user}");
+            assert_eq!(last_call(trapped).unwrap().name(), Some("socket"));
+        }
+    }
+
+    #[test]
     fn a_thread_that_was_started_before_is_within_the_list_as_well() {
         if !host_gives_all() {
             return;
@@ -543,7 +579,7 @@ mod tests {
                 wait.recv().unwrap();
                 native::call(libc::SYS_socket, &[1, 1, 0]).unwrap();
             });
-            entered.seal(&writer).unwrap();
+            entered.seal(&writer, Threads::None).unwrap();
             go.send(()).unwrap();
             watchdog.join().unwrap();
             panic!("the thread came back");
@@ -787,7 +823,7 @@ mod tests {
             }
             let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
             let entered = Jail { grants, kept: Some(kept), who, walls }.enter().unwrap();
-            entered.seal(&writer).unwrap();
+            entered.seal(&writer, Threads::None).unwrap();
             (&readies).write_all(b"!").unwrap();
             goes.read_to_end(&mut Vec::new()).unwrap();
         });
@@ -1014,7 +1050,8 @@ mod tests {
             native::refuse(libc::SYS_seccomp, None, libc::ENOSYS);
             let walls = MOST.with(Wall::Seccomp, Need::Required);
             let jail = Jail { grants: Vec::new(), kept: None, who: Who::Caller, walls };
-            let error = jail.enter().unwrap().seal(&pipe().1).unwrap_err().to_string();
+            let error =
+                jail.enter().unwrap().seal(&pipe().1, Threads::None).unwrap_err().to_string();
             let expected = "the wall `seccomp` is required and missing";
             assert!(error.starts_with(expected), "{error}");
         });

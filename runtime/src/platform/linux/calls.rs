@@ -14,7 +14,25 @@ pub(super) enum Check {
     Own { argument: u8 },
     /// It is 0, in all its 64 bits.
     Null { argument: u8 },
+    /// It makes a thread of this process, and that is allowed; and no process in any case.
+    Thread,
 }
+
+/// What the C library makes a thread with.
+pub(super) const THREAD: u32 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM
+    | libc::CLONE_SETTLS
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_CLEARTID)
+    .cast_unsigned();
+
+/// The call that makes processes and threads by a structure that the list cannot see. It is not
+/// there, so that the C library makes a thread by the older one.
+pub(super) const HIDDEN: c_long = libc::SYS_clone3;
 
 const EXECUTABLE: u32 = libc::PROT_EXEC.cast_unsigned();
 
@@ -48,9 +66,11 @@ pub(super) const CHECKED: &[(c_long, Check)] = &[
     // Bounds of this process itself, which it can only lower.
     (libc::SYS_prlimit64, Check::Null { argument: 0 }),
     (libc::SYS_tgkill, Check::Own { argument: 0 }),
+    (libc::SYS_clone, Check::Thread),
 ];
 
-/// Calls that are allowed, those first that guests make most.
+/// Calls that are allowed, whatever their arguments: a kernel since 5.11 answers them without
+/// looking further.
 pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_read,
     libc::SYS_write,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 use rustix::process::Gid;
 use rustix::process::Resource;
@@ -82,13 +83,18 @@ pub(crate) fn drop_capabilities() -> io::Result<&'static str> {
 
 /// Whether there is nothing left in it: only who has a certain capability may empty it.
 fn empty_bounding_set() -> bool {
-    // Numbers end where the kernel knows no more.
-    (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number)).all(|capability| {
-        match rustix::thread::capability_is_in_bounding_set(capability) {
-            Ok(true) => rustix::thread::remove_capability_from_bounding_set(capability).is_ok(),
-            Ok(false) | Err(_) => true,
-        }
-    })
+    let mut all = (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number));
+    let refused = all.find_map(|capability| {
+        rustix::thread::remove_capability_from_bounding_set(capability).err()
+    });
+    match refused {
+        // Numbers end where the kernel knows no more.
+        None | Some(Errno::INVAL) => true,
+        Some(_) => (0..u64::BITS).all(|number| {
+            let capability = CapabilitySet::from_bits_retain(1 << number);
+            rustix::thread::capability_is_in_bounding_set(capability) != Ok(true)
+        }),
+    }
 }
 
 /// That user 0 is nobody special, for good.

@@ -3,9 +3,10 @@
 use std::fs::File;
 
 use crate::platform::Lack;
+use crate::platform::Threads;
 
 /// Nothing: this platform does not know such lists.
-pub(crate) fn restrict(_report: &File) -> Result<String, Lack> {
+pub(crate) fn restrict(_report: &File, _threads: Threads) -> Result<String, Lack> {
     probe()
 }
 
