@@ -3,6 +3,11 @@
 //! Each system is a folder of files with the same functions; where a system lacks something, its
 //! function says so in a sentence. No other room names an operating system.
 
+#[cfg_attr(
+    any(not(target_os = "linux"), aril_portable),
+    expect(dead_code, reason = "nothing can be made of it there")
+)]
+pub(crate) mod groups;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod linux;
 #[cfg(any(not(target_os = "linux"), aril_portable))]
@@ -14,6 +19,8 @@ use linux as host;
 use portable as host;
 
 pub(crate) use host::calls;
+#[expect(unused_imports, reason = "the keeper of a guest's process will use it")]
+pub(crate) use host::cgroup;
 pub(crate) use host::clock;
 pub(crate) use host::files;
 pub(crate) use host::landlock;

@@ -1,0 +1,203 @@
+//! Control groups: what this process may use of them, and groups of processes held by them.
+//!
+//! A group is a directory `aril-NAME` in each hierarchy that it needs, beneath the group of this
+//! process: nothing has to be made or removed above it, so that whoever makes groups at the same
+//! time is in nobody's way. Directories are held open, and their files are opened beneath them.
+
+mod base;
+mod bounds;
+mod folder;
+mod group;
+mod parse;
+mod stop;
+mod tables;
+mod usage;
+
+use std::sync::OnceLock;
+
+use crate::platform::groups::Controller;
+use crate::platform::groups::GroupError;
+use crate::platform::groups::Layout;
+use crate::platform::groups::Missing;
+
+use base::Base;
+use tables::Mount;
+use tables::Tables;
+
+pub(crate) use group::Group;
+
+/// What this process may use of control groups. Each hierarchy is looked at when it is first asked
+/// for, and once.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    tables: Result<Tables, String>,
+    /// What was found out of each mount of the tables.
+    bases: Vec<OnceLock<Result<Base, Missing>>>,
+    parent: Option<String>,
+    /// Whether mounts are the kernel's, and not a test's.
+    is_real: bool,
+}
+
+impl Cgroups {
+    /// Reads what control groups there are. Groups are made beneath `parent`, a group as the top of
+    /// each hierarchy shows it, or near the group of this process. Does not fail: what is missing is
+    /// told by [`Cgroups::can`].
+    pub(crate) fn find(parent: Option<&str>) -> Self {
+        Self::of(Tables::read().map_err(|error| error.to_string()), parent, true)
+    }
+
+    fn of(tables: Result<Tables, String>, parent: Option<&str>, is_real: bool) -> Self {
+        let count = tables.as_ref().map_or(0, |tables| tables.mounts.len());
+        let bases = std::iter::repeat_with(OnceLock::new).take(count).collect();
+        let parent = parent.map(|path| path.trim_matches('/').to_owned());
+        Self { tables, bases, parent, is_real }
+    }
+
+    /// How this system arranges its control groups.
+    pub(crate) fn layout(&self) -> Layout {
+        let Ok(tables) = &self.tables else { return Layout::None };
+        let has_v1 = tables.mounts.iter().any(is_v1);
+        match (has_v1, tables.v2().is_some()) {
+            (false, false) => Layout::None,
+            (false, true) => Layout::V2,
+            (true, false) => Layout::V1,
+            (true, true) => Layout::Hybrid,
+        }
+    }
+
+    /// Whether groups can be made that are held to something, or what is missing.
+    pub(crate) fn can(&self, controller: Controller) -> Result<(), Missing> {
+        self.hosts(controller).map(drop)
+    }
+
+    /// Makes a group without processes, in no more hierarchies than the controllers need.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the name is not one of letters, digits, `-`, `_` and `.`, where a group of this
+    /// name exists, or where something is missing. Nothing is left behind then.
+    pub(crate) fn make(&self, name: &str, controllers: &[Controller]) -> Result<Group, GroupError> {
+        let mut group = Group::new(name)?;
+        for controller in controllers {
+            if let Err(error) = self.extend(&mut group, *controller) {
+                // The first error is the one to tell.
+                let _left = group.remove(std::time::Duration::ZERO);
+                return Err(error);
+            }
+        }
+        Ok(group)
+    }
+
+    /// Puts a group into the hierarchy of a controller, and says whether that is a new one for it.
+    fn extend(&self, group: &mut Group, controller: Controller) -> Result<bool, GroupError> {
+        let missing = |source| GroupError::Missing { controller, source };
+        if group.has(controller) {
+            return Ok(false);
+        }
+        for base in self.hosts(controller).map_err(missing)? {
+            base.enable(controller)?;
+            if let Some(is_new) = group.take_seat(base, controller)? {
+                return Ok(is_new);
+            }
+        }
+        Err(missing(Missing {
+            what: format!("the kernel is too old to hold a group to `{controller}`"),
+            advice: "Linux 5.2 or later is needed".to_owned(),
+        }))
+    }
+
+    /// The directories beneath which groups can be held to something, the best one first.
+    fn hosts(&self, controller: Controller) -> Result<Vec<&Base>, Missing> {
+        let tables = self.tables.as_ref().map_err(|error| Missing {
+            what: format!("the system does not tell where control groups are: {error}"),
+            advice: "have /proc mounted".to_owned(),
+        })?;
+        if let Some(parent) = &self.parent {
+            check_parent(parent)?;
+        }
+        let v1 = tables.v1(word_v1(controller));
+        let v2 = tables.v2();
+        // A tree without controllers counts time, and stops more surely than the freezer of v1.
+        let candidates = match controller {
+            Controller::CpuTime | Controller::Freezer => [v2, v1],
+            Controller::Memory | Controller::Cpu | Controller::Pids | Controller::Io => {
+                [v1.clone(), v2.filter(|_| v1.is_none())]
+            }
+        };
+        let (mut hosts, mut reason) = (Vec::new(), None);
+        for (mount, own) in candidates.into_iter().flatten() {
+            match self.base(tables, mount, own.as_deref()) {
+                Ok(base) => match base.can(controller) {
+                    Ok(()) => hosts.push(base),
+                    Err(missing) => reason = reason.or(Some(missing)),
+                },
+                Err(missing) => reason = reason.or(Some(missing.clone())),
+            }
+        }
+        match reason {
+            _ if !hosts.is_empty() => Ok(hosts),
+            Some(reason) => Err(reason),
+            None if self.layout() == Layout::None => Err(Missing {
+                what: "no control groups are mounted here".to_owned(),
+                advice: "have them mounted at /sys/fs/cgroup".to_owned(),
+            }),
+            None => Err(Missing {
+                what: format!("no hierarchy of control groups has the controller `{controller}`"),
+                advice: format!(
+                    "enable it when the system starts (such as with `cgroup_enable={}`), and have \
+                     it mounted",
+                    word_v1(controller)
+                ),
+            }),
+        }
+    }
+
+    fn base<'b>(
+        &'b self,
+        tables: &Tables,
+        mount: &Mount,
+        own: Option<&str>,
+    ) -> Result<&'b Base, &'b Missing> {
+        static UNKNOWN: Missing = Missing { what: String::new(), advice: String::new() };
+        let index = tables.mounts.iter().position(|other| other == mount);
+        let Some(place) = index.and_then(|index| self.bases.get(index)) else {
+            return Err(&UNKNOWN);
+        };
+        let find = || Base::find(mount, own, self.parent.as_deref(), self.is_real);
+        place.get_or_init(find).as_ref()
+    }
+}
+
+/// Whether a mount is of v1 and of a controller that groups of ours use.
+fn is_v1(mount: &Mount) -> bool {
+    let is_used = |word: &String| Controller::ALL.iter().any(|known| word_v1(*known) == word);
+    !mount.unified && mount.controllers.iter().any(is_used)
+}
+
+/// The name of a controller of v1, as the kernel has it.
+fn word_v1(controller: Controller) -> &'static str {
+    match controller {
+        Controller::Memory => "memory",
+        Controller::Cpu => "cpu",
+        Controller::CpuTime => "cpuacct",
+        Controller::Pids => "pids",
+        Controller::Io => "blkio",
+        Controller::Freezer => "freezer",
+    }
+}
+
+fn check_parent(parent: &str) -> Result<(), Missing> {
+    if base::is_plain(parent) {
+        return Ok(());
+    }
+    Err(Missing {
+        what: format!("`{}` is no path of a control group", parent.escape_debug()),
+        advice: "name one such as `/machine.slice`, as it is beneath the mount of a hierarchy"
+            .to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod trees;
