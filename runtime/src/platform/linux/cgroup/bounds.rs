@@ -1,5 +1,7 @@
 //! What a group is held to: limits are written, and read back.
 
+use std::cmp::Ordering;
+
 use crate::platform::groups::Bound;
 use crate::platform::groups::Controller;
 use crate::platform::groups::CpuLimits;
@@ -91,9 +93,9 @@ impl Group {
         // In between, the share is smaller than both: a larger one might be more than the group
         // above has, which the kernel refuses.
         match period.cmp(&now) {
-            std::cmp::Ordering::Equal => write_quota(),
-            std::cmp::Ordering::Greater => write_period().and_then(|()| write_quota()),
-            std::cmp::Ordering::Less => write_quota().and_then(|()| write_period()),
+            Ordering::Equal => write_quota(),
+            Ordering::Greater => write_period().and_then(|()| write_quota()),
+            Ordering::Less => write_quota().and_then(|()| write_period()),
         }
     }
 
@@ -186,23 +188,28 @@ fn set_memory_v1(
     if max.is_none() && swap.is_none() {
         return Ok(());
     }
-    if !folder.has(BOTH) {
+    let Some(text) = folder.read_if_there(BOTH)? else {
         return match (max, swap) {
             (_, Some(Bound::At(_))) => Err(no_swap()),
             (Some(max), _) => write_bytes(folder, MAX, max),
             (None, _) => Ok(()),
         };
-    }
+    };
+    let both_now = parse::bound_of_bytes(&text)
+        .ok_or_else(|| folder.garbled(BOTH, &text, "number of bytes"))?;
     let max_now = folder.value(MAX, "number of bytes", parse::bound_of_bytes)?;
-    let both_now = folder.value(BOTH, "number of bytes", parse::bound_of_bytes)?;
     let max_then = max.unwrap_or(max_now);
     let both_then = both_of(max_then, swap, max_now, both_now)?;
-    if amount(both_then) >= amount(both_now) {
-        write_bytes(folder, BOTH, both_then)?;
-        write_bytes(folder, MAX, max_then)
-    } else {
-        write_bytes(folder, MAX, max_then)?;
-        write_bytes(folder, BOTH, both_then)
+    match amount(both_then).cmp(&amount(both_now)) {
+        Ordering::Equal => write_bytes(folder, MAX, max_then),
+        Ordering::Greater => {
+            write_bytes(folder, BOTH, both_then)?;
+            write_bytes(folder, MAX, max_then)
+        }
+        Ordering::Less => {
+            write_bytes(folder, MAX, max_then)?;
+            write_bytes(folder, BOTH, both_then)
+        }
     }
 }
 

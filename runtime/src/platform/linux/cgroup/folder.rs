@@ -70,10 +70,8 @@ impl Folder {
         is_so: impl FnOnce(&str) -> bool,
     ) -> Result<(), GroupError> {
         let file = self.put(name, value, OFlags::RDWR)?;
-        let text = rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))
-            .map_err(io::Error::from)
-            .and_then(|_| content(&file))
-            .map_err(|source| GroupError::Read { file: self.file(name), source })?;
+        let text =
+            content(&file).map_err(|source| GroupError::Read { file: self.file(name), source })?;
         if is_so(text.trim_end()) {
             return Ok(());
         }
@@ -127,12 +125,12 @@ impl Folder {
     }
 }
 
-/// What is left of a file, up to a bound.
+/// All of a file, up to a bound, wherever it was read or written before.
 fn content(file: &rustix::fd::OwnedFd) -> io::Result<String> {
     let (mut bytes, mut filled) = (vec![0; 4096], 0);
     loop {
         let room = bytes.get_mut(filled..).unwrap_or_default();
-        match rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *room))? {
+        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *room, filled as u64))? {
             0 => break,
             count => filled += count,
         }

@@ -117,9 +117,11 @@ impl Cgroups {
         }
         let v1 = tables.v1(word_v1(controller));
         let v2 = tables.v2();
-        // A tree without controllers counts time, and stops more surely than the freezer of v1.
         let candidates = match controller {
-            Controller::CpuTime | Controller::Freezer => [v2, v1],
+            // A tree without controllers can do both. It stops groups more surely than the freezer
+            // of v1, but a process is added to it more slowly.
+            Controller::Freezer => [v2, v1],
+            Controller::CpuTime => [v1, v2],
             Controller::Memory | Controller::Cpu | Controller::Pids | Controller::Io => {
                 [v1.clone(), v2.filter(|_| v1.is_none())]
             }
