@@ -52,7 +52,7 @@ impl Base {
         let open = |way: &str| open_below(&top, way);
         if parent.is_some() || !mount.unified {
             let folder = open(way)?;
-            writable(&folder)?;
+            writable(&folder, mount.unified)?;
             return Ok(Self::of(mount, way, folder, parent.is_some() || own == Some(way)));
         }
         // A group with processes of its own cannot have groups with limits beneath it, so that for
@@ -61,7 +61,7 @@ impl Base {
         let mut reason = None;
         for (i, way) in upwards(way).enumerate() {
             let found = open(way).and_then(|folder| {
-                writable(&folder)?;
+                writable(&folder, mount.unified)?;
                 Ok(Self::of(mount, way, folder, i == 0))
             });
             match found {
@@ -227,12 +227,12 @@ fn open_below(top: &Folder, way: &str) -> Result<Folder, Missing> {
 }
 
 /// Whether this process may make groups in a directory, and move processes into them from it.
-fn writable(folder: &Folder) -> Result<(), Missing> {
+fn writable(folder: &Folder, unified: bool) -> Result<(), Missing> {
     let tried = folder.try_write(".").and_then(|()| folder.try_write("cgroup.procs"));
-    tried.map_err(|error| unwritable(&folder.path, error))
+    tried.map_err(|error| unwritable(&folder.path, unified, error))
 }
 
-fn unwritable(path: &str, error: Errno) -> Missing {
+fn unwritable(path: &str, unified: bool, error: Errno) -> Missing {
     match error {
         Errno::ROFS => Missing {
             what: format!("`{path}` is mounted read-only"),
@@ -240,10 +240,14 @@ fn unwritable(path: &str, error: Errno) -> Missing {
         },
         Errno::ACCESS | Errno::PERM => Missing {
             what: format!("the control group `{path}` may not be written by this user"),
-            advice:
-                "have one delegated (with systemd: start this with `systemd-run --user --scope \
-                     -p Delegate=yes`), name one that may be with --cgroup-parent, or run as root"
-                    .to_owned(),
+            advice: if unified {
+                "have one delegated (with systemd: start this with `systemd-run --user --scope -p \
+                 Delegate=yes`), name one that may be with --cgroup-parent, or run as root"
+            } else {
+                "run as root, or have a group given to this user in each hierarchy, and name it \
+                 with --cgroup-parent"
+            }
+            .to_owned(),
         },
         error => Missing {
             what: format!("`{path}` cannot be used as a control group: {error}"),
@@ -265,9 +269,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_told_by_its_reason() {
-        let of = |error| unwritable("/sys/fs/cgroup/x", error).to_string();
-        assert!(of(Errno::ROFS).contains("`/sys/fs/cgroup/x` is mounted read-only; have"));
-        assert!(of(Errno::ACCESS).contains("may not be written by this user; have one delegated"));
-        assert!(of(Errno::NOENT).contains("cannot be used as a control group: No such file"));
+        let of = |unified, error| unwritable("/sys/fs/cgroup/x", unified, error).to_string();
+        assert!(of(false, Errno::ROFS).contains("`/sys/fs/cgroup/x` is mounted read-only; have"));
+        assert!(
+            of(true, Errno::ACCESS).contains("not be written by this user; have one delegated")
+        );
+        assert!(of(false, Errno::PERM).contains("not be written by this user; run as root"));
+        assert!(of(true, Errno::NOENT).contains("cannot be used as a control group: No such file"));
     }
 }

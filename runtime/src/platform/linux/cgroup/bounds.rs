@@ -109,7 +109,8 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// Fails where a limit is zero, and where the device is none, or a partition of one.
+    /// Fails where a limit is zero (in v2, also where it is one operation), and where the device is
+    /// none, or a partition of one.
     pub(crate) fn set_io(&self, limits: &IoLimits) -> Result<(), GroupError> {
         let seat = self.seat(Controller::Io)?;
         let device = format!("{}:{}", limits.device.0, limits.device.1);

@@ -128,12 +128,10 @@ impl Cgroups {
         };
         let (mut hosts, mut reason) = (Vec::new(), None);
         for (mount, own) in candidates.into_iter().flatten() {
-            match self.base(tables, mount, own.as_deref()) {
-                Ok(base) => match base.can(controller) {
-                    Ok(()) => hosts.push(base),
-                    Err(missing) => reason = reason.or(Some(missing)),
-                },
-                Err(missing) => reason = reason.or(Some(missing.clone())),
+            let base = self.base(tables, mount, own.as_deref());
+            match base.and_then(|base| base.can(controller).map(|()| base)) {
+                Ok(base) => hosts.push(base),
+                Err(missing) => reason = reason.or(Some(missing)),
             }
         }
         match reason {
@@ -154,19 +152,15 @@ impl Cgroups {
         }
     }
 
-    fn base<'b>(
-        &'b self,
-        tables: &Tables,
-        mount: &Mount,
-        own: Option<&str>,
-    ) -> Result<&'b Base, &'b Missing> {
-        static UNKNOWN: Missing = Missing { what: String::new(), advice: String::new() };
-        let index = tables.mounts.iter().position(|other| other == mount);
-        let Some(place) = index.and_then(|index| self.bases.get(index)) else {
-            return Err(&UNKNOWN);
-        };
+    /// What was found out of a mount; found out now, where nobody has asked before.
+    fn base(&self, tables: &Tables, mount: &Mount, own: Option<&str>) -> Result<&Base, Missing> {
+        let mut known = tables.mounts.iter().zip(&self.bases);
+        let (_, base) = known.find(|(other, _)| *other == mount).ok_or_else(|| Missing {
+            what: format!("`{}` is no mount of control groups", mount.point),
+            advice: "this is a flaw of ours".to_owned(),
+        })?;
         let find = || Base::find(mount, own, self.parent.as_deref(), self.is_real);
-        place.get_or_init(find).as_ref()
+        base.get_or_init(find).as_ref().map_err(Missing::clone)
     }
 }
 

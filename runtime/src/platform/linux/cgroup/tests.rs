@@ -137,7 +137,7 @@ fn who_takes_more_memory_than_the_group_may_have_is_killed_and_counted() {
     hog.begin();
 
     assert_eq!(hog.end(), Err(Some(9)));
-    assert_eq!(group.0.oom_kills().unwrap(), 1);
+    assert!((1..=2).contains(&group.0.oom_kills().unwrap()));
     let memory = group.0.usage().unwrap().memory.unwrap();
     assert_eq!(memory.limit, Bound::At(Bytes::mib(16)));
     assert!(memory.peak.is_none_or(|peak| peak > Bytes::mib(15)), "{memory:?}");
@@ -287,7 +287,7 @@ fn limits_of_a_device_are_set_read_back_and_lifted() {
     let bytes = |mib| Some(Bound::At(Bytes::mib(mib)));
     let times = |count| Some(Bound::At(count));
     group.0.set_io(&limits(bytes(1), bytes(2), times(300), times(400))).unwrap();
-    group.0.set_io(&limits(bytes(5), None, None, times(1))).unwrap();
+    group.0.set_io(&limits(bytes(5), None, None, times(10))).unwrap();
     let (none, never) = (Some(Bound::Unlimited), Some(Bound::Unlimited));
     group.0.set_io(&limits(none, none, never, never)).unwrap();
     let io = group.0.usage().unwrap().io.unwrap();

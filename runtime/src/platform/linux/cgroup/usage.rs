@@ -38,7 +38,9 @@ impl Group {
         Ok(usage)
     }
 
-    /// How many processes of the group the kernel killed because it was out of memory.
+    /// How many processes of the group the kernel killed because it was out of memory; 0 where it
+    /// killed none. In v2 it counts the one that it chose twice, because all of the group are killed
+    /// with it.
     ///
     /// To be asked before the group is removed, and after its processes have ended.
     ///
