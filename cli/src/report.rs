@@ -276,7 +276,11 @@ fn explain(record: &Record) {
             ));
         }
         Exit::OutOfMemory(MemoryWall::Cgroup) => {
-            say(format_args!("the guest ran out of memory: the kernel ended it"));
+            say(format_args!(
+                "the guest ran out of memory: the kernel ended its process at a limit of {}; raise \
+                 it with `--memory`",
+                amount("memory")
+            ));
         }
         Exit::Deadline => {
             say(format_args!("the guest reached its deadline ({})", amount("deadline")));
@@ -289,7 +293,13 @@ fn explain(record: &Record) {
             say(format_args!("the guest wrote more than its output limit ({})", amount("output")));
         }
         Exit::Stopped => say(format_args!("the guest was stopped: its grace was over")),
-        Exit::Killed(signal) => say(format_args!("the guest was ended by signal {signal}")),
+        Exit::Killed(signal) => match &record.violation {
+            Some(call) => say(format_args!(
+                "the guest's process was ended for {call}, which nothing of ours makes (signal \
+                 {signal}): please report it"
+            )),
+            None => say(format_args!("the guest was ended by signal {signal}")),
+        },
         Exit::Denied(what) => say(format_args!("the guest was denied at its start: {what}")),
     }
     if let Some(denial) = telling(record) {

@@ -105,7 +105,7 @@ impl Error {
                 },
                 LaunchError::Isolation { .. } => ErrorKind::Denied,
                 LaunchError::Exhausted { .. } => ErrorKind::Exhausted,
-                LaunchError::Engine { .. } => ErrorKind::Internal,
+                LaunchError::Engine { .. } | LaunchError::Stale { .. } => ErrorKind::Internal,
             },
         }
     }

@@ -6,9 +6,13 @@
 //! ```no_run
 //! use aril::{Limits, Output, Runtime, SandboxSpec};
 //!
-//! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // First of all, before there is a second thread.
 //!     aril::roles();
+//!     tokio::runtime::Runtime::new()?.block_on(run())
+//! }
+//!
+//! async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //!     let runtime = Runtime::open("/var/cache/my-service/aril")?;
 //!     let artifact = runtime.prepare("plugin.wasm").await?;
 //!     let limits = Limits { memory: "64m".parse::<aril::Bytes>()?.into(), ..Limits::default() };

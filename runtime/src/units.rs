@@ -92,6 +92,12 @@ impl Cpus {
     /// One whole processor.
     pub const ONE: Self = Self { millionths: 1_000_000 };
 
+    /// A share in millionths of a processor, or nothing where that is no share.
+    pub(crate) fn from_millionths(millionths: u64) -> Option<Self> {
+        let millionths = u32::try_from(millionths).ok()?;
+        (1_000..=1_024_000_000).contains(&millionths).then_some(Self { millionths })
+    }
+
     /// The share in millionths of a processor.
     pub const fn millionths(self) -> u32 {
         self.millionths
@@ -136,12 +142,7 @@ impl FromStr for Cpus {
         let whole: u32 = whole.parse().map_err(|_| invalid())?;
         let fraction: u32 = format!("{fraction:0<6}").parse().map_err(|_| invalid())?;
         let millionths = whole.checked_mul(1_000_000).and_then(|n| n.checked_add(fraction));
-        match millionths {
-            Some(millionths) if (1_000..=1_024_000_000).contains(&millionths) => {
-                Ok(Self { millionths })
-            }
-            _ => Err(invalid()),
-        }
+        millionths.map(u64::from).and_then(Self::from_millionths).ok_or_else(invalid)
     }
 }
 

@@ -28,96 +28,18 @@ use aril::SandboxSpec;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::guests::ASK_FOR_FILE;
+use crate::guests::ASK_FOR_MEMORY;
+use crate::guests::CAT;
+use crate::guests::FLOOD;
+use crate::guests::HOG;
+use crate::guests::SLEEP;
+use crate::guests::SPIN;
 use crate::support::Bench;
 use crate::support::aril_path;
 
 /// The longest that a test waits for something that should be there at once.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-const SPIN: &str = r#"(module (func (export "_start") (loop $l (br $l))))"#;
-
-/// Sleeps for as many milliseconds as its first argument has bytes, times a hundred.
-const SLEEP: &str = r#"(module
-  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (func (export "_start")
-    (drop (call $sizes (i32.const 400) (i32.const 404)))
-    (i32.store (i32.const 16) (i32.const 1))
-    ;; The text of `guest` and its argument, each with a NUL.
-    (i64.store (i32.const 24) (i64.mul (i64.const 100000000)
-      (i64.extend_i32_u (i32.sub (i32.load (i32.const 404)) (i32.const 7)))))
-    (drop (call $poll (i32.const 0) (i32.const 104) (i32.const 1) (i32.const 200)))))"#;
-
-/// Copies its input to its output, and ends with code 5.
-const CAT: &str = r#"(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-  (memory (export "memory") 2)
-  (func (export "_start") (local $left i32)
-    (loop $more
-      (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 65536))
-      (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 52)) (then unreachable))
-      (local.set $left (i32.load (i32.const 52)))
-      (if (i32.eqz (local.get $left)) (then (call $exit (i32.const 5))))
-      (loop $rest
-        (i32.store (i32.const 4) (local.get $left))
-        (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 56))
-          (then unreachable))
-        (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.load (i32.const 56))))
-        (local.set $left (i32.sub (local.get $left) (i32.load (i32.const 56))))
-        (br_if $rest (local.get $left)))
-      (br $more))))"#;
-
-/// Writes 64 KiB to its output, again and again.
-const FLOOD: &str = r#"(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 2)
-  (func (export "_start")
-    (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 65536))
-    (loop $l (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 52))) (br $l))))"#;
-
-/// Takes memory, a page at a time, until it is told no, and aborts.
-const HOG: &str = r#"(module (memory 1)
-  (func (export "_start")
-    (loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
-    unreachable))"#;
-
-/// For each byte of input, asks for 4 MiB and answers `y` or `n`.
-const ASK_FOR_MEMORY: &str = r#"(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (func (export "_start")
-    (i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 1))
-    (loop $more
-      (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 52)))
-      (if (i32.eqz (i32.load (i32.const 52))) (then return))
-      (i32.store8 (i32.const 100)
-        (select (i32.const 110) (i32.const 121)
-          (i32.eq (memory.grow (i32.const 64)) (i32.const -1))))
-      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 52)))
-      (br $more))))"#;
-
-/// For each byte of input, opens `a.txt` of its first directory, and answers `y` or `n`.
-const ASK_FOR_FILE: &str = r#"(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "path_open"
-    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
-  (memory (export "memory") 1) (data (i32.const 200) "a.txt")
-  (func (export "_start")
-    (i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 1))
-    (loop $more
-      (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 52)))
-      (if (i32.eqz (i32.load (i32.const 52))) (then return))
-      (i32.store8 (i32.const 100)
-        (select (i32.const 110) (i32.const 121)
-          (call $open (i32.const 3) (i32.const 0) (i32.const 200) (i32.const 5)
-            (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 300))))
-      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 52)))
-      (br $more))))"#;
 
 /// A service, and a folder of its own.
 struct Service {
@@ -815,15 +737,27 @@ async fn there_is_room_for_as_many_components_as_for_modules() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_of_its_own_is_refused_by_name_until_there_is_one() {
+async fn a_process_of_its_own_needs_a_program_that_serves_it_and_a_shared_one_has_no_walls() {
     let service = Service::new(1);
     let artifact = service.prepare(SPIN).await;
-    let spec = spec(Limits::default()).isolation(aril::Isolation::Process);
-    let error = service.runtime.launch(&artifact, spec).await.unwrap_err();
-    let aril::Error::Launch { source: LaunchError::Isolation { reason }, .. } = &error else {
-        panic!("{error:?}")
+    let reason_of = async |runtime: &Runtime, spec| {
+        let error = runtime.launch(&artifact, spec).await.unwrap_err();
+        let aril::Error::Launch { source: LaunchError::Isolation { reason }, .. } = &error else {
+            panic!("{error:?}")
+        };
+        reason.clone()
     };
-    assert!(reason.contains("`aril run`") && reason.contains("Isolation::Shared"), "{reason}");
+
+    let alone = Runtime::open(service.bench.cache()).unwrap();
+    let apart = spec(Limits::default()).isolation(aril::Isolation::Process);
+    let reason = reason_of(&alone, apart).await;
+    assert!(reason.contains("aril::roles()") && reason.contains("program"), "{reason}");
+
+    let walls = aril::Walls::ALL.with(aril::Wall::Seccomp, aril::Need::Required);
+    let reason = reason_of(&service.runtime, spec(Limits::default()).walls(walls)).await;
+    assert!(reason.contains("`seccomp`") && reason.contains("Isolation::Process"), "{reason}");
+    let reason = reason_of(&service.runtime, spec(Limits::default()).require_cgroup()).await;
+    assert!(reason.contains("control group"), "{reason}");
 }
 
 // --- The process's own input.

@@ -52,9 +52,16 @@ mod traced;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod crash;
 
+// Guests of a few lines.
+mod guests;
+
 // A registry of the tests' own, which misbehaves.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod hostile;
+
+// A guest in a process of its own.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod workers;
 
 // Images that others make run unchanged.
 #[cfg(all(target_os = "linux", not(aril_portable)))]

@@ -407,6 +407,17 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.success(), "`kill -s {name} {pid}` failed");
 }
 
+/// The processes that this one, or another, is the parent of.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+    let lists =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let numbers = |list: String| {
+        list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
+    };
+    lists.flat_map(numbers).collect()
+}
+
 /// Waits until something is so, and fails where that takes too long.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

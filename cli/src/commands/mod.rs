@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aril::Runtime;
+use aril::RuntimeBuilder;
 use clap::Args;
 use clap::CommandFactory as _;
 use clap::Parser;
@@ -98,11 +99,15 @@ struct Common {
 
 impl Common {
     fn runtime(&self) -> anyhow::Result<Runtime> {
+        Ok(self.builder()?.open()?)
+    }
+
+    fn builder(&self) -> anyhow::Result<RuntimeBuilder> {
         let builder = Runtime::builder(folders::cache(self.cache.clone())?);
         // Only who asks for an image needs a place for them.
         Ok(match folders::data(self.data.clone()) {
-            Some(data) => builder.data(data?).open()?,
-            None => builder.open()?,
+            Some(data) => builder.data(data?),
+            None => builder,
         })
     }
 }

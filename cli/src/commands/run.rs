@@ -1,4 +1,4 @@
-//! `aril run`: a program in a sandbox, in this process.
+//! `aril run`: a program in a sandbox, in a process of its own that this one keeps.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,6 +17,7 @@ use aril::Image;
 use aril::ImageFiles;
 use aril::Input;
 use aril::Invocation;
+use aril::Need;
 use aril::Occupation;
 use aril::Output;
 use aril::Reference;
@@ -23,7 +25,10 @@ use aril::Runtime;
 use aril::SandboxSpec;
 use aril::Source;
 use aril::VolumeName;
+use aril::Wall;
+use aril::Walls;
 use clap::Args;
+use clap::ValueEnum;
 
 use super::Common;
 use super::grants;
@@ -91,6 +96,20 @@ pub(crate) struct Run {
     #[arg(long)]
     read_only: bool,
 
+    /// Put these walls of the operating system around the program's process: all that this host
+    /// gives, or none
+    #[arg(long, value_enum, default_value_t = WallsWanted::All)]
+    walls: WallsWanted,
+
+    /// Do not run without this, of which `aril doctor` lists all: `cgroup`, or a wall by its name;
+    /// several with commas between
+    #[arg(long, value_name = "WALL", value_delimiter = ',')]
+    require: Vec<Requirement>,
+
+    /// Make the control group of the program's process beneath this one, which must be there
+    #[arg(long, value_name = "GROUP")]
+    cgroup_parent: Option<String>,
+
     /// Start this program of the image instead of its own
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
@@ -105,9 +124,38 @@ pub(crate) struct Run {
     limits: LimitFlags,
 }
 
+/// Which walls of the operating system are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WallsWanted {
+    All,
+    None,
+}
+
+/// What a run is not to be without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Requirement {
+    Cgroup,
+    Wall(Wall),
+}
+
+impl FromStr for Requirement {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "cgroup" => Ok(Self::Cgroup),
+            word => word.parse().map(Self::Wall).map_err(|error| format!("{error}, and `cgroup`")),
+        }
+    }
+}
+
 impl Run {
     pub(super) fn execute(mut self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let builder = self.common.builder()?;
+        let runtime = match &self.cgroup_parent {
+            Some(parent) => builder.cgroup_parent(parent).open()?,
+            None => builder.open()?,
+        };
         let image = match (self.image(&runtime)?, &self.entrypoint) {
             (Some(image), Some(program)) => Some(image.with_entrypoint(program)),
             // What is given is the whole command then, as docker has it.
@@ -153,9 +201,17 @@ impl Run {
         std::env::set_current_dir("/").context("cannot leave the working directory")?;
         let occupation =
             Occupation { grace: self.stop_timeout.unwrap_or_else(|| Occupation::default().grace) };
+        if Runtime::has_workers() {
+            let code = runtime.keep(&artifact, spec, occupation, |ended| {
+                let code = report::ended(Ok(ended), record);
+                // What cannot be removed now is removed by the next run.
+                let _left = files.map(ImageFiles::remove);
+                code
+            });
+            return Ok(ExitCode::from(code?));
+        }
         let never = runtime.occupy(&artifact, &spec, occupation, move |outcome| {
             let code = report::ended(outcome, record);
-            // What cannot be removed now is removed by the next run.
             let _left = files.map(ImageFiles::remove);
             code
         })?;
@@ -283,7 +339,28 @@ impl Run {
         if self.trap_unknown_imports {
             spec = spec.trap_unknown_imports();
         }
-        Ok((spec, volumes))
+        Ok((self.walled(spec)?, volumes))
+    }
+
+    /// The spec with the walls that are wanted.
+    fn walled(&self, mut spec: SandboxSpec) -> anyhow::Result<SandboxSpec> {
+        let mut walls = match self.walls {
+            WallsWanted::All => Walls::ALL,
+            WallsWanted::None => Walls::NONE,
+        };
+        for requirement in &self.require {
+            match requirement {
+                Requirement::Cgroup => spec = spec.require_cgroup(),
+                Requirement::Wall(wall) => walls = walls.with(*wall, Need::Required),
+            }
+        }
+        if !self.require.is_empty() && !Runtime::has_workers() {
+            bail!(
+                "what is required cannot be had here: this host cannot hold a guest's process; see \
+                 `aril doctor`"
+            );
+        }
+        Ok(spec.walls(walls))
     }
 
     /// Opens the place for the record before the guest runs, so that it cannot fail afterwards.

@@ -18,6 +18,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::NotGranted, Self::Outside, Self::ReadOnly, Self::TooManyFiles];
+
     /// The word for it in records.
     pub const fn word(self) -> &'static str {
         match self {
@@ -57,6 +60,11 @@ impl Denial {
     /// What a guest was refused. Of an endless path, the beginning is kept.
     pub(crate) fn new(path: &str, refusal: Refusal) -> Self {
         Self { path: Self::shown(path).to_owned(), refusal, call: 0, named: false, passed: false }
+    }
+
+    /// What somebody says that a guest was refused.
+    pub(crate) fn told(path: &str, refusal: Refusal, call: u64) -> Self {
+        Self { call, ..Self::new(path, refusal) }
     }
 
     /// As much of a guest's path as is kept: it may be as long as the guest has memory.
@@ -106,44 +114,32 @@ fn is_named(words: &[u8], path: &str) -> bool {
     })
 }
 
-/// The latest denials of one guest, and how many there were.
+/// The latest denials of one guest.
 #[derive(Debug, Default)]
 pub(crate) struct Denials {
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    count: u64,
-    latest: VecDeque<Denial>,
+    latest: Mutex<VecDeque<Denial>>,
 }
 
 impl Denials {
     /// Notes a denial. One that is kept already becomes the latest again.
     pub(crate) fn note(&self, denial: Denial) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.count += 1;
-        kept.latest.retain(|other| (&other.path, other.refusal) != (&denial.path, denial.refusal));
-        if kept.latest.len() == KEPT_MAX {
-            kept.latest.pop_front();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.retain(|other| (&other.path, other.refusal) != (&denial.path, denial.refusal));
+        if latest.len() == KEPT_MAX {
+            latest.pop_front();
         }
-        kept.latest.push_back(denial);
+        latest.push_back(denial);
     }
 
     /// The latest denials, oldest first, of a guest that ended with these words.
     pub(crate) fn latest(&self, last_words: &[u8]) -> Vec<Denial> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, last) = last_line(last_words);
         let judged = |denial: &Denial| {
             let named = is_named(last, &denial.path);
             Denial { named, passed: !named && is_mentioned(before, &denial.path), ..denial.clone() }
         };
-        kept.latest.iter().map(judged).collect()
-    }
-
-    /// How many there were.
-    pub(crate) fn count(&self) -> u64 {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).count
+        latest.iter().map(judged).collect()
     }
 }
 
@@ -152,14 +148,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_denials_are_kept_and_all_are_counted() {
+    fn the_latest_denials_are_kept() {
         let denials = Denials::default();
         for i in 0..20 {
             denials.note(Denial::new(&format!("/{i}"), Refusal::NotGranted));
         }
         denials.note(Denial::new("/10", Refusal::NotGranted));
         let latest = denials.latest(b"");
-        assert_eq!((denials.count(), latest.len()), (21, KEPT_MAX));
+        assert_eq!(latest.len(), KEPT_MAX);
         assert_eq!(latest.last().map(|denial| denial.path.as_str()), Some("/10"));
     }
 

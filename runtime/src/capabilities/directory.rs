@@ -111,6 +111,11 @@ impl Directory {
             && self.access == other.access
     }
 
+    /// What it is held by.
+    pub(crate) fn handle(&self) -> &File {
+        &self.handle
+    }
+
     /// The path under which the guest sees it.
     pub fn guest(&self) -> &str {
         &self.guest

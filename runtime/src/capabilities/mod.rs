@@ -27,6 +27,7 @@ pub(crate) use stdio::WriteError;
 pub(crate) use stdio::stream_pair;
 pub(crate) use wasi::Preopen;
 pub(crate) use wasi::Streams;
+pub(crate) use wasi::check;
 pub(crate) use wasi::context;
 
 /// What one guest may touch. The default denies: no directories, no environment, no arguments but

@@ -84,21 +84,54 @@ pub(super) fn preopens(
     Ok(preopens)
 }
 
-/// The working directory, granted a second time as `.`: preview 1 knows no other way to say it.
-fn working_directory(
-    granted: &Capabilities,
-    directory: &str,
-) -> Result<Option<Preopen>, GrantError> {
-    let refused = || GrantError::WorkingDirectory { directory: directory.to_owned() };
-    if directory == "/" {
-        return Ok(None);
+/// Finds out whether all that is granted makes sense, without opening any of it.
+///
+/// # Errors
+///
+/// Fails where texts are out of bounds, a path is granted twice, or the working directory is in no
+/// grant.
+pub(crate) fn check(granted: &Capabilities) -> Result<(), GrantError> {
+    check_all_texts(granted)?;
+    let directories = &granted.directories;
+    let places = directories.iter().enumerate();
+    let mut twice =
+        places.filter(|(i, one)| directories[..*i].iter().any(|other| other.guest == one.guest));
+    if let Some((_, directory)) = twice.next() {
+        return Err(GrantError::Twice { guest: directory.guest.clone() });
     }
+    match &granted.working_directory {
+        Some(directory) if directory != "/" => grant_of(granted, directory).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// The innermost grant that a directory of the guest is in.
+fn grant_of<'a>(granted: &'a Capabilities, directory: &str) -> Result<&'a Directory, GrantError> {
     let covers = |grant: &&Directory| {
         let rest = directory.strip_prefix(grant.guest.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let grants = granted.directories.iter().filter(covers);
-    let grant = grants.max_by_key(|grant| grant.guest.len()).ok_or_else(refused)?;
+    let refused = || GrantError::WorkingDirectory { directory: directory.to_owned() };
+    grants.max_by_key(|grant| grant.guest.len()).ok_or_else(refused)
+}
+
+fn check_all_texts(granted: &Capabilities) -> Result<(), GrantError> {
+    check_texts("the arguments", granted.arguments.iter().map(String::as_str))?;
+    let names = granted.environment.iter().map(|(name, _)| name.as_str());
+    let values = granted.environment.iter().map(|(_, value)| value.as_str());
+    check_texts("the environment", names.chain(values))
+}
+
+/// The working directory, granted a second time as `.`: preview 1 knows no other way to say it.
+fn working_directory(
+    granted: &Capabilities,
+    directory: &str,
+) -> Result<Option<Preopen>, GrantError> {
+    if directory == "/" {
+        return Ok(None);
+    }
+    let grant = grant_of(granted, directory)?;
     let rest = directory[grant.guest.trim_end_matches('/').len()..].trim_start_matches('/');
     let (host, handle) = if rest.is_empty() {
         (grant.host.clone(), Arc::clone(&grant.handle))
@@ -132,10 +165,7 @@ pub(crate) fn context(
     granted: &Capabilities,
     streams: Streams,
 ) -> Result<WasiCtxBuilder, GrantError> {
-    check_texts("the arguments", granted.arguments.iter().map(String::as_str))?;
-    let names = granted.environment.iter().map(|(name, _)| name.as_str());
-    let values = granted.environment.iter().map(|(_, value)| value.as_str());
-    check_texts("the environment", names.chain(values))?;
+    check_all_texts(granted)?;
 
     let mut builder = WasiCtxBuilder::new();
     builder.max_random_size(RANDOM_SIZE_MAX);

@@ -141,6 +141,17 @@ pub(crate) struct Verified {
 }
 
 impl Verified {
+    /// What the parent of this process verified, and handed to it. Whoever could start this process
+    /// with another file could start any program instead.
+    pub(crate) fn handed(file: File, form: Form) -> Self {
+        Self { file, path: PathBuf::new(), form }
+    }
+
+    /// The file, to be handed on.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Maps the code into this process.
     ///
     /// # Errors

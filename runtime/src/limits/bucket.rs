@@ -28,6 +28,9 @@ impl Bucket {
 
     /// Changes the share, for the time to come.
     pub(crate) fn set_share(&mut self, share: Cpus, now: Instant) {
+        if self.share == share {
+            return;
+        }
         self.fill(now);
         self.share = share;
         self.level = self.level.min(nanos(share.earned_in(PERIOD)));

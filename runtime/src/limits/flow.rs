@@ -1,9 +1,9 @@
 //! What flows in and out of a guest through its standard streams.
 
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::Ordering::Release;
@@ -13,23 +13,22 @@ use futures_util::task::AtomicWaker;
 
 use crate::units::Bytes;
 
+use super::figures::Figure;
+use super::figures::Figures;
+use super::figures::NONE;
+
 /// How much of what a guest wrote last is kept, in bytes: an error and what it is about.
 const LAST_WORDS_SIZE: usize = 4 << 10;
 
 /// Counts of what a guest read and wrote, and how much it may write.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    read: AtomicU64,
-    written: AtomicU64,
-    limit: AtomicU64,
-    overflowed: AtomicBool,
+    figures: Arc<Figures>,
     input_stopped: AtomicBool,
     reader: AtomicWaker,
     /// Whether what is written is kept: a guest that was never refused anything costs no copy.
     listening: AtomicBool,
     last_words: Mutex<Vec<u8>>,
-    /// Whether standard output ended in the middle of a line.
-    mid_line: AtomicBool,
 }
 
 /// The guest wrote more than it may. Its end, when it reaches whoever runs it.
@@ -38,43 +37,40 @@ pub(crate) struct Flow {
 pub(crate) struct Overflow;
 
 impl Flow {
-    pub(crate) fn new(limit: Option<Bytes>) -> Self {
+    /// The flow whose figures these are.
+    pub(crate) fn new(figures: Arc<Figures>) -> Self {
         Self {
-            read: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            limit: AtomicU64::new(limit.map_or(u64::MAX, Bytes::get)),
-            overflowed: AtomicBool::new(false),
+            figures,
             input_stopped: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             listening: AtomicBool::new(false),
             last_words: Mutex::default(),
-            mid_line: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn set_limit(&self, limit: Option<Bytes>) {
-        self.limit.store(limit.map_or(u64::MAX, Bytes::get), Relaxed);
+        self.figures.set(Figure::OutputLimit, limit.map_or(NONE, Bytes::get));
     }
 
     /// Counts what was read.
     pub(crate) fn note_read(&self, count: usize) {
-        self.read.fetch_add(count as u64, Relaxed);
+        self.figures.at(Figure::BytesIn).fetch_add(count as u64, Relaxed);
     }
 
     /// How many of `wanted` bytes may still be written. Fewer than wanted is an overflow, of which
     /// the part that fits is written.
     pub(crate) fn allow(&self, wanted: usize) -> usize {
-        let left = self.limit.load(Relaxed).saturating_sub(self.written.load(Relaxed));
+        let left = self.figures.get(Figure::OutputLimit).saturating_sub(self.bytes_out());
         let allowed = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
         if allowed < wanted {
-            self.overflowed.store(true, Relaxed);
+            self.figures.set(Figure::Overflowed, 1);
         }
         allowed
     }
 
     /// Counts what was written.
     pub(crate) fn note_written(&self, bytes: &[u8]) {
-        self.written.fetch_add(bytes.len() as u64, Relaxed);
+        self.figures.at(Figure::BytesOut).fetch_add(bytes.len() as u64, Relaxed);
         if self.listening.load(Relaxed) {
             let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
             words.extend_from_slice(&bytes[bytes.len().saturating_sub(LAST_WORDS_SIZE)..]);
@@ -86,13 +82,13 @@ impl Flow {
     /// Notes what standard output ends with.
     pub(crate) fn note_end_of_line(&self, bytes: &[u8]) {
         if let Some(last) = bytes.last() {
-            self.mid_line.store(*last != b'\n', Relaxed);
+            self.figures.set(Figure::MidLine, u64::from(*last != b'\n'));
         }
     }
 
     /// Whether standard output ended in the middle of a line.
     pub(crate) fn is_mid_line(&self) -> bool {
-        self.mid_line.load(Relaxed)
+        self.figures.get(Figure::MidLine) != 0
     }
 
     /// From now on, the end of what the guest writes is kept.
@@ -106,7 +102,7 @@ impl Flow {
     }
 
     pub(crate) fn overflowed(&self) -> bool {
-        self.overflowed.load(Relaxed)
+        self.figures.get(Figure::Overflowed) != 0
     }
 
     /// From now on, the guest's input reads as ended.
@@ -122,11 +118,11 @@ impl Flow {
     }
 
     pub(crate) fn bytes_in(&self) -> u64 {
-        self.read.load(Relaxed)
+        self.figures.get(Figure::BytesIn)
     }
 
     pub(crate) fn bytes_out(&self) -> u64 {
-        self.written.load(Relaxed)
+        self.figures.get(Figure::BytesOut)
     }
 }
 
@@ -134,9 +130,15 @@ impl Flow {
 mod tests {
     use super::*;
 
+    fn flow(limit: Option<Bytes>) -> Flow {
+        let flow = Flow::new(Arc::new(Figures::own()));
+        flow.set_limit(limit);
+        flow
+    }
+
     #[test]
     fn what_fits_is_allowed_and_the_rest_is_an_overflow() {
-        let flow = Flow::new(Some(Bytes::new(10)));
+        let flow = flow(Some(Bytes::new(10)));
         assert_eq!(flow.allow(6), 6);
         flow.note_written(b"sixbyt");
         assert!(!flow.overflowed());
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_end_of_what_was_written_is_kept_once_somebody_listens() {
-        let flow = Flow::new(None);
+        let flow = flow(None);
         flow.note_written(b"unheard");
         flow.listen();
         flow.note_written(b"heard, ");

@@ -1,8 +1,6 @@
 //! One total over everything a guest can make grow.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use wasmtime::ResourceLimiter;
@@ -10,6 +8,9 @@ use wasmtime::ResourceLimiter;
 use crate::units::Bytes;
 
 use super::Amounts;
+use super::figures::Figure;
+use super::figures::Figures;
+use super::figures::NONE;
 
 /// What the host may hold for one guest at any moment, charged when the guest starts.
 ///
@@ -33,85 +34,75 @@ const MEMORIES_MAX: usize = 100;
 /// Tables of one guest.
 const TABLES_MAX: usize = 1_000;
 
-/// What means no limit in an atomic.
-const UNLIMITED: u64 = u64::MAX;
-
 /// The memory of one guest: how much it may have, has, had at its peak, and was refused.
 ///
 /// Shared between the guest's store and those who watch it.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    limit: AtomicU64,
-    used: AtomicU64,
-    peak: AtomicU64,
-    refusals: AtomicU64,
-    /// The total that the last refused growth would have made.
-    refused_total: AtomicU64,
-    /// Whether the last growth that was asked for was refused.
-    refused_last: AtomicBool,
+    figures: Arc<Figures>,
 }
 
 impl Meter {
-    /// For a guest for whose instances the engine holds `held` bytes.
-    pub(crate) fn new(limit: Option<Bytes>, held: u64) -> Self {
-        let meter = Self {
-            limit: AtomicU64::new(limit.map_or(UNLIMITED, Bytes::get)),
-            used: AtomicU64::new(HOST_HELD.get()),
-            peak: AtomicU64::new(HOST_HELD.get()),
-            refusals: AtomicU64::new(0),
-            refused_total: AtomicU64::new(0),
-            refused_last: AtomicBool::new(false),
-        };
+    /// The meter whose figures these are.
+    pub(crate) fn new(figures: Arc<Figures>) -> Self {
+        Self { figures }
+    }
+
+    /// Begins to count, for a guest for whose instances the engine holds `held` bytes.
+    pub(crate) fn begin(&self, held: u64) {
+        self.figures.set(Figure::MemoryUsed, HOST_HELD.get());
+        self.figures.set(Figure::MemoryPeak, HOST_HELD.get());
         // Where this is refused, the guest is not started.
-        meter.charge(held.saturating_sub(INSTANCES_HELD));
-        meter
+        self.charge(held.saturating_sub(INSTANCES_HELD));
     }
 
     /// Changes the limit. A guest that has more already keeps it, and is told no from now on.
     pub(crate) fn set_limit(&self, limit: Option<Bytes>) {
-        self.limit.store(limit.map_or(UNLIMITED, Bytes::get), Relaxed);
+        self.figures.set(Figure::MemoryLimit, limit.map_or(NONE, Bytes::get));
     }
 
     pub(crate) fn limit(&self) -> Option<Bytes> {
-        Some(self.limit.load(Relaxed)).filter(|limit| *limit != UNLIMITED).map(Bytes::new)
+        self.figures.known(Figure::MemoryLimit).map(Bytes::new)
     }
 
     pub(crate) fn used(&self) -> Bytes {
-        Bytes::new(self.used.load(Relaxed))
+        Bytes::new(self.figures.get(Figure::MemoryUsed))
     }
 
     pub(crate) fn peak(&self) -> Bytes {
-        Bytes::new(self.peak.load(Relaxed))
+        Bytes::new(self.figures.get(Figure::MemoryPeak))
     }
 
     /// What is left of the total, in bytes.
     pub(crate) fn left(&self) -> u64 {
-        self.limit.load(Relaxed).saturating_sub(self.used.load(Relaxed))
+        self.figures.get(Figure::MemoryLimit).saturating_sub(self.used().get())
     }
 
     /// How many growths were refused.
     pub(crate) fn refusals(&self) -> u64 {
-        self.refusals.load(Relaxed)
+        self.figures.get(Figure::Refusals)
     }
 
     /// The total that the last refused growth would have made, where the last growth was refused.
     pub(crate) fn last_refusal(&self) -> Option<Bytes> {
-        self.refused_last.load(Relaxed).then(|| Bytes::new(self.refused_total.load(Relaxed)))
+        let refused = self.figures.get(Figure::RefusedLast) != 0;
+        refused.then(|| Bytes::new(self.figures.get(Figure::RefusedTotal)))
     }
 
     /// Takes `count` more bytes, where the total allows it.
     fn charge(&self, count: u64) -> bool {
         // Only the guest's own thread charges, so that reading and writing apart is no race; the
         // atomics are for those who watch.
-        let total = self.used.load(Relaxed).saturating_add(count);
-        let granted = total <= self.limit.load(Relaxed);
-        self.refused_last.store(!granted, Relaxed);
+        let figures = &self.figures;
+        let total = self.used().get().saturating_add(count);
+        let granted = total <= figures.get(Figure::MemoryLimit);
+        figures.set(Figure::RefusedLast, u64::from(!granted));
         if granted {
-            self.used.store(total, Relaxed);
-            self.peak.fetch_max(total, Relaxed);
+            figures.set(Figure::MemoryUsed, total);
+            figures.at(Figure::MemoryPeak).fetch_max(total, Relaxed);
         } else {
-            self.refused_total.store(total, Relaxed);
-            self.refusals.fetch_add(1, Relaxed);
+            figures.set(Figure::RefusedTotal, total);
+            figures.at(Figure::Refusals).fetch_add(1, Relaxed);
         }
         granted
     }
@@ -121,8 +112,8 @@ impl Meter {
     /// It stays charged: the engine also says so of growths that nobody asked the meter about, and
     /// what is given back for one of those would be a guest's to take twice.
     fn note_failure(&self) {
-        self.refused_last.store(true, Relaxed);
-        self.refusals.fetch_add(1, Relaxed);
+        self.figures.set(Figure::RefusedLast, 1);
+        self.figures.at(Figure::Refusals).fetch_add(1, Relaxed);
     }
 }
 
@@ -218,10 +209,17 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
 
+    fn meter(limit: Option<Bytes>, held: u64) -> Meter {
+        let meter = Meter::new(Arc::new(Figures::own()));
+        meter.set_limit(limit);
+        meter.begin(held);
+        meter
+    }
+
     fn handle(limit: Bytes) -> MeterHandle {
         let limits = Limits { memory: limit.into(), ..Limits::default() };
         let amounts = limits.amounts(false).expect("the limit holds");
-        MeterHandle::new(Arc::new(Meter::new(amounts.memory, 0)), &amounts)
+        MeterHandle::new(Arc::new(meter(amounts.memory, 0)), &amounts)
     }
 
     fn grow(handle: &mut MeterHandle, from: Bytes, to: Bytes) -> bool {
@@ -267,8 +265,8 @@ mod tests {
 
     #[test]
     fn what_instances_take_is_charged_beyond_what_is_for_all() {
-        assert_eq!(Meter::new(None, INSTANCES_HELD).used(), HOST_HELD);
-        let large = Meter::new(Some(Bytes::mib(2)), 8 << 20);
+        assert_eq!(meter(None, INSTANCES_HELD).used(), HOST_HELD);
+        let large = meter(Some(Bytes::mib(2)), 8 << 20);
         assert_eq!(large.last_refusal().map(Bytes::get), Some((9 << 20) - INSTANCES_HELD));
     }
 }

@@ -1,6 +1,7 @@
 //! How much a guest may use: the limits, their defaults, and the meters that hold them.
 
 mod bucket;
+mod figures;
 mod flow;
 mod meter;
 
@@ -12,6 +13,9 @@ use crate::units::Cpus;
 use crate::units::Fuel;
 
 pub(crate) use bucket::Bucket;
+pub(crate) use figures::Figure;
+pub(crate) use figures::Figures;
+pub(crate) use figures::NONE;
 pub(crate) use flow::Flow;
 pub(crate) use flow::Overflow;
 pub(crate) use meter::HOST_HELD;
@@ -123,6 +127,20 @@ pub(crate) const STACK_MIN: Bytes = Bytes::kib(64);
 
 /// The largest stack.
 pub(crate) const STACK_MAX: Bytes = Bytes::mib(8);
+
+/// The names of all limits, in the order of the fields.
+pub(crate) const NAMES: [&str; 10] = [
+    "memory",
+    "cpus",
+    "deadline",
+    "cpu_time",
+    "fuel",
+    "output",
+    "open_files",
+    "table_elements",
+    "instances",
+    "stack",
+];
 
 /// The limits of one sandbox as they hold: `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,7 +266,7 @@ pub enum Rung {
     None,
     /// A total over everything the guest can make grow, asked before it grows.
     Meter,
-    /// A second thread that ends the process.
+    /// Somebody who ends the process: its keeper, or where it has none, a second thread.
     Watchdog,
     /// The guest's one thread, which cannot take more than one processor.
     Thread,
@@ -260,9 +278,24 @@ pub enum Rung {
     Count,
     /// The engine's own bound, fixed when it starts.
     Engine,
+    /// A control group: the kernel counts all that the guest's process takes. For memory, behind
+    /// the meter.
+    Cgroup,
 }
 
 impl Rung {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::None,
+        Self::Meter,
+        Self::Watchdog,
+        Self::Thread,
+        Self::Epochs,
+        Self::Fuel,
+        Self::Count,
+        Self::Engine,
+        Self::Cgroup,
+    ];
+
     /// The word for it in records and tables.
     pub const fn word(self) -> &'static str {
         match self {
@@ -274,6 +307,7 @@ impl Rung {
             Self::Fuel => "fuel",
             Self::Count => "count",
             Self::Engine => "engine",
+            Self::Cgroup => "cgroup",
         }
     }
 }
@@ -283,6 +317,9 @@ impl Rung {
 pub(crate) enum Watch {
     /// The guest has this process to itself, so that ending the process ends the guest.
     Process,
+    /// The guest has a process beside this one, held by a control group to its memory, and to its
+    /// share of processors, or not.
+    Worker { memory: bool, cpus: bool },
     /// The guest shares the process, so that it is interrupted where its code asks.
     Shared,
 }
@@ -306,15 +343,20 @@ impl Limits {
         }
         let span = |span: Option<Duration>| span.map(humantime::format_duration);
         let time = match watch {
-            Watch::Process => Rung::Watchdog,
+            Watch::Process | Watch::Worker { .. } => Rung::Watchdog,
             Watch::Shared => Rung::Epochs,
         };
         let share = match watch {
-            Watch::Process if !self.throttles_a_thread() => Rung::Thread,
+            Watch::Worker { cpus: true, .. } => Rung::Cgroup,
+            Watch::Process | Watch::Worker { .. } if !self.throttles_a_thread() => Rung::Thread,
             _ => Rung::Epochs,
         };
+        let memory = match watch {
+            Watch::Worker { memory: true, .. } => Rung::Cgroup,
+            _ => Rung::Meter,
+        };
         vec![
-            hold("memory", &self.memory, amounts.memory, Rung::Meter),
+            hold("memory", &self.memory, amounts.memory, memory),
             hold("cpus", &self.cpus, amounts.cpus, share),
             hold("deadline", &self.deadline, span(amounts.deadline), time),
             hold("cpu_time", &self.cpu_time, span(amounts.cpu_time), time),

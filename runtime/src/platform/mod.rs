@@ -19,8 +19,8 @@ use linux as host;
 use portable as host;
 
 pub(crate) use host::calls;
-#[expect(unused_imports, reason = "the keeper of a guest's process will use it")]
 pub(crate) use host::cgroup;
+pub(crate) use host::child;
 pub(crate) use host::clock;
 pub(crate) use host::files;
 pub(crate) use host::landlock;
@@ -28,6 +28,7 @@ pub(crate) use host::machine;
 pub(crate) use host::namespaces;
 #[cfg(all(test, target_os = "linux", not(aril_portable)))]
 pub(crate) use host::native;
+pub(crate) use host::numbers;
 pub(crate) use host::overlay;
 pub(crate) use host::privileges;
 pub(crate) use host::process;
@@ -93,6 +94,21 @@ pub(crate) enum Ask {
     Soon(i32),
 }
 
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    any(not(target_os = "linux"), aril_portable),
+    expect(dead_code, reason = "no child is started there")
+)]
+pub(crate) enum ChildEnd {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Signal(i32),
+    /// In a way that somebody else was told.
+    Unknown,
+}
+
 /// Something that this system does not give: why not, and what to do, both for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lack {
@@ -102,10 +118,6 @@ pub(crate) struct Lack {
 
 /// What may be done below a directory, by the system's own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    any(not(test), aril_portable),
-    expect(dead_code, reason = "the worker, which grants, is being built")
-)]
 pub(crate) enum Reach {
     Read,
     /// Read, write, make, rename and remove.
@@ -114,10 +126,6 @@ pub(crate) enum Reach {
 
 /// Whether a process may make threads once its system calls are restricted. It makes no processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    any(not(test), aril_portable),
-    expect(dead_code, reason = "the worker, which decides, is being built")
-)]
 pub(crate) enum Threads {
     /// Those that it has are all.
     None,

@@ -14,7 +14,6 @@ use crate::platform::namespaces::Namespaces;
 use crate::platform::privileges;
 use crate::platform::privileges::ParentsEnd;
 use crate::platform::privileges::User;
-use crate::platform::process::Kept;
 use crate::platform::seccomp;
 
 use super::wall::Need;
@@ -28,8 +27,9 @@ use super::wall::Walls;
 pub(crate) struct Jail<'a> {
     /// The directories that may be reached, which are open: nothing is opened by its path after.
     pub(crate) grants: Vec<(&'a File, Reach)>,
-    /// What stays open; nothing is closed where that is not said.
-    pub(crate) kept: Option<Kept>,
+    /// How all others were closed: see `Kept::close_others`. Before anything else was opened,
+    /// because who opens much does not know all of it.
+    pub(crate) closed: Option<String>,
     /// Who the process becomes.
     pub(crate) who: Who,
     pub(crate) walls: Walls,
@@ -42,6 +42,10 @@ pub(crate) enum Who {
     /// becomes nobody.
     Caller,
     /// This user, with no other group. Only root can become another.
+    #[cfg_attr(
+        any(not(test), aril_portable),
+        expect(dead_code, reason = "nobody says yet which user a guest is to be")
+    )]
     User(User),
 }
 
@@ -80,9 +84,9 @@ impl Jail<'_> {
         let walls = self.walls;
         let parents_end = ParentsEnd::remembered();
         let mut building = Building { walls, report: Vec::with_capacity(Wall::ALL.len()) };
-        building.build(Wall::Descriptors, || match &self.kept {
-            Some(kept) => kept.close_others().map_err(|error| lack(&error)),
-            None => Err(Lack { reason: "nobody said what stays open".to_owned(), remedy: KEEP }),
+        building.build(Wall::Descriptors, || {
+            let unsaid = || Lack { reason: "nobody said what stays open".to_owned(), remedy: KEEP };
+            self.closed.clone().ok_or_else(unsaid)
         })?;
         let user = self.settle_user()?;
         building.note_namespaces(namespaces::enter(wanted(&walls)))?;
@@ -90,7 +94,7 @@ impl Jail<'_> {
             privileges::no_new_privileges().map_err(|error| lack(&error))?;
             Ok("set, for good".to_owned())
         })?;
-        let user = building.leave_root(self.who, user)?;
+        let user = building.leave_root(self.who, user);
         building.build(Wall::Capabilities, || {
             let left = privileges::drop_capabilities().map_err(|error| lack(&error))?;
             Ok(format!("{left}; {user}"))
@@ -178,7 +182,7 @@ impl Building {
     }
 
     /// Makes root nobody where no namespace holds it. Says who this process is, for people.
-    fn leave_root(&self, who: Who, user: User) -> Result<String, JailError> {
+    fn leave_root(&self, who: Who, user: User) -> String {
         let inside = self
             .report
             .iter()
@@ -187,11 +191,16 @@ impl Building {
         match who {
             Who::Caller if user.is_root() && !inside && drops => {
                 let to = User::NOBODY;
-                privileges::become_user(to).map_err(|source| JailError::Become { to, source })?;
-                Ok(format!("user {}, because root is held by no namespace", to.user))
+                // It may be nobody else, where its own rights or its namespace leave it none.
+                match privileges::become_user(to) {
+                    Ok(()) => format!("user {}, because root is held by no namespace", to.user),
+                    Err(error) => {
+                        format!("user 0 without rights, which cannot become another here ({error})")
+                    }
+                }
             }
-            _ if user.is_root() && inside => Ok("user 0 inside of the namespace".to_owned()),
-            _ => Ok(format!("user {}", user.user)),
+            _ if user.is_root() && inside => "user 0 inside of the namespace".to_owned(),
+            _ => format!("user {}", user.user),
         }
     }
 }
@@ -286,6 +295,7 @@ mod tests {
     use crate::platform::native::HERE;
     use crate::platform::native::in_child;
     use crate::platform::native::number_of;
+    use crate::platform::process::Kept;
 
     use super::*;
 
@@ -401,7 +411,7 @@ mod tests {
 
     fn enter(inside: &Inside, walls: Walls) -> Entered {
         let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
-        Jail { grants, kept: None, who: Who::Caller, walls }.enter().unwrap()
+        Jail { grants, closed: None, who: Who::Caller, walls }.enter().unwrap()
     }
 
     /// All walls but that of descriptors, because the tests hold what they need.
@@ -822,7 +832,9 @@ mod tests {
                 kept.keep(open);
             }
             let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
-            let entered = Jail { grants, kept: Some(kept), who, walls }.enter().unwrap();
+            let entered = Jail { grants, closed: Some(kept.close_others().unwrap()), who, walls }
+                .enter()
+                .unwrap();
             entered.seal(&writer, Threads::None).unwrap();
             (&readies).write_all(b"!").unwrap();
             goes.read_to_end(&mut Vec::new()).unwrap();
@@ -919,7 +931,7 @@ mod tests {
         let child = in_child(|| {
             become_one(ORDINARY);
             let who = Who::User(User { user: 4_321, group: 1_234 });
-            let jail = Jail { grants: Vec::new(), kept: None, who, walls: MOST };
+            let jail = Jail { grants: Vec::new(), closed: None, who, walls: MOST };
             let error = jail.enter().unwrap_err();
             assert_eq!(error.to_string(), "cannot become the user 4321 of group 1234");
         });
@@ -1039,7 +1051,7 @@ mod tests {
         let child = in_child(|| {
             refuse_users();
             let walls = MOST.with(Wall::UserNamespace, Need::Required);
-            let jail = Jail { grants: Vec::new(), kept: None, who: Who::Caller, walls };
+            let jail = Jail { grants: Vec::new(), closed: None, who: Who::Caller, walls };
             let error = jail.enter().unwrap_err().to_string();
             let expected = "the wall `user_namespace` is required and missing: the system refuses";
             assert!(error.starts_with(expected), "{error}");
@@ -1049,7 +1061,7 @@ mod tests {
         let child = in_child(|| {
             native::refuse(libc::SYS_seccomp, None, libc::ENOSYS);
             let walls = MOST.with(Wall::Seccomp, Need::Required);
-            let jail = Jail { grants: Vec::new(), kept: None, who: Who::Caller, walls };
+            let jail = Jail { grants: Vec::new(), closed: None, who: Who::Caller, walls };
             let error =
                 jail.enter().unwrap().seal(&pipe().1, Threads::None).unwrap_err().to_string();
             let expected = "the wall `seccomp` is required and missing";
@@ -1064,7 +1076,7 @@ mod tests {
             let kill = rustix::process::Signal::KILL;
             rustix::process::set_parent_process_death_signal(Some(kill)).unwrap();
             let walls = Walls::NONE.with(Wall::Capabilities, Need::Wanted);
-            let jail = Jail { grants: Vec::new(), kept: None, who: Who::Caller, walls };
+            let jail = Jail { grants: Vec::new(), closed: None, who: Who::Caller, walls };
             let _entered = jail.enter().unwrap();
             assert_eq!(rustix::process::parent_process_death_signal(), Ok(Some(kill)));
             let expected = if is_root() { 65534 } else { User::current().user };

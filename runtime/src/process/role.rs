@@ -17,12 +17,15 @@ const MARK: &str = "--aril-role";
 pub(crate) enum Role {
     /// Reads wasm and writes machine code; never runs any.
     Compiler,
+    /// Runs machine code; never makes any.
+    Worker,
 }
 
 impl Role {
     const fn word(self) -> &'static str {
         match self {
             Self::Compiler => "compiler",
+            Self::Worker => "worker",
         }
     }
 }
@@ -42,6 +45,11 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// A call whose role puts its bounds on itself.
+    pub(crate) fn unbounded(role: Role, words: Vec<String>) -> Self {
+        Self { role, parent: 0, memory: u64::MAX, cpu_seconds: u64::MAX, words }
+    }
+
     /// The arguments that make this call.
     pub(crate) fn to_args(&self) -> Vec<String> {
         let mut args = vec![
@@ -67,6 +75,7 @@ impl Call {
             };
             let role = match *role {
                 "compiler" => Role::Compiler,
+                "worker" => Role::Worker,
                 _ => return Err(InvalidCall),
             };
             Ok(Self {

@@ -58,10 +58,10 @@ impl Default for Occupation {
 const WATCHDOG_STACK: usize = 256 << 10;
 
 /// Private memory of this process beyond a guest's limit: ours, and copies that are in the making.
-const MEMORY_SPARE: u64 = 256 << 20;
+pub(super) const MEMORY_SPARE: u64 = 256 << 20;
 
 /// Processor time of this process beyond a guest's limit: ours, before and after.
-const CPU_SECONDS_SPARE: u64 = 2;
+pub(super) const CPU_SECONDS_SPARE: u64 = 2;
 
 /// From how much memory on another process gives it back, where the end must be in time.
 const MEMORY_LEFT_BEHIND: Bytes = Bytes::mib(64);
@@ -108,6 +108,8 @@ impl Finish {
                     holds: holds.unwrap_or_default(),
                     denials: vitals.denials(),
                     results,
+                    walls: Vec::new(),
+                    violation: None,
                     mid_line: vitals.flow.is_mid_line(),
                 };
                 report(Ok(&record))
@@ -209,7 +211,11 @@ pub(crate) fn occupy(
 
 /// Finds out whether this process may have so many files open for a guest. What was asked for is
 /// refused where not; a default is what there is.
-fn fit_open_files(count: &mut u32, asked: bool, granted: usize) -> Result<(), LimitError> {
+pub(super) fn fit_open_files(
+    count: &mut u32,
+    asked: bool,
+    granted: usize,
+) -> Result<(), LimitError> {
     let most = process::open_files_max(granted);
     if asked && most < *count {
         return Err(LimitError::NoRung {
@@ -229,7 +235,11 @@ fn fit_open_files(count: &mut u32, asked: bool, granted: usize) -> Result<(), Li
 }
 
 /// Makes the guest wait for its share of the processors. Nothing else interrupts it.
-fn throttle(ready: &mut Ready, engine: &Engine, vitals: &Arc<Vitals>) -> std::io::Result<()> {
+pub(super) fn throttle(
+    ready: &mut Ready,
+    engine: &Engine,
+    vitals: &Arc<Vitals>,
+) -> std::io::Result<()> {
     let store = ready.store();
     let for_guest = Arc::clone(vitals);
     for_guest.take_up();
@@ -250,7 +260,7 @@ fn throttle(ready: &mut Ready, engine: &Engine, vitals: &Arc<Vitals>) -> std::io
     std::thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(ticker).map(drop)
 }
 
-fn connect(
+pub(super) fn connect(
     spec: &SandboxSpec,
     vitals: &Arc<Vitals>,
     input_end: &Arc<InputEnd>,

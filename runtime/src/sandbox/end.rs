@@ -16,7 +16,7 @@ use super::vitals::Ordered;
 use super::vitals::Vitals;
 
 /// How many calls of a backtrace are kept.
-const FRAMES_MAX: usize = 64;
+pub(super) const FRAMES_MAX: usize = 64;
 
 /// The longest sentence of the engine that is kept, in characters.
 const MESSAGE_SIZE_MAX: usize = 1000;

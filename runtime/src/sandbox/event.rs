@@ -60,12 +60,23 @@ pub(super) struct Log {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     past: VecDeque<Event>,
     /// Made for the first who listens.
     listeners: Option<broadcast::Sender<Event>>,
+    /// Who is told of each event as it happens.
+    forward: Option<Forward>,
     closed: bool,
+}
+
+/// Who is told of events, wherever they happen.
+pub(super) type Forward = Box<dyn FnMut(&Event) + Send>;
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("past", &self.past).finish_non_exhaustive()
+    }
 }
 
 impl Log {
@@ -74,6 +85,9 @@ impl Log {
         if inner.closed {
             // What is asked of a guest that has ended is no event of its life.
             return;
+        }
+        if let Some(forward) = &mut inner.forward {
+            forward(&event);
         }
         if let Some(listeners) = &inner.listeners {
             // Where nobody listens any more, nobody is told.
@@ -87,6 +101,11 @@ impl Log {
         if last {
             inner.close();
         }
+    }
+
+    /// Has `forward` told of each event from now on.
+    pub(super) fn forward(&self, forward: Forward) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).forward = Some(forward);
     }
 
     /// Nothing more happens, also where nobody saw the guest's end.

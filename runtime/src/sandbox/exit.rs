@@ -36,6 +36,18 @@ pub enum MemoryWall {
     Cgroup,
 }
 
+impl MemoryWall {
+    pub(super) const ALL: [Self; 2] = [Self::Meter, Self::Cgroup];
+
+    /// The word for it in records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Meter => "meter",
+            Self::Cgroup => "cgroup",
+        }
+    }
+}
+
 /// What a guest did that no program may do, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trap {
@@ -81,6 +93,18 @@ pub enum TrapKind {
 }
 
 impl TrapKind {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Unreachable,
+        Self::MemoryOutOfBounds,
+        Self::TableOutOfBounds,
+        Self::BadCall,
+        Self::Arithmetic,
+        Self::StackOverflow,
+        Self::HostRefused,
+        Self::Deadlock,
+        Self::Other,
+    ];
+
     /// The word for it in records.
     pub const fn word(self) -> &'static str {
         match self {
@@ -96,6 +120,9 @@ impl TrapKind {
         }
     }
 }
+
+/// What is in front of what was denied.
+pub(super) const DENIED: &str = "denied at start: ";
 
 impl Exit {
     /// The word for it in records.
@@ -127,7 +154,22 @@ impl Exit {
             Self::OutOfMemory(_) => 137,
             Self::Stopped => 143,
             Self::Output => 153,
-            Self::Killed(signal) => u8::try_from(128 + signal).unwrap_or(255),
+            Self::Killed(signal) => {
+                signal.checked_add(128).and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
+            }
+        }
+    }
+
+    /// Whether the host made the end.
+    pub(crate) const fn was_ordered(&self) -> bool {
+        match self {
+            Self::Deadline | Self::CpuTime | Self::Stopped | Self::Killed(_) => true,
+            Self::Exited(_)
+            | Self::Trapped(_)
+            | Self::OutOfMemory(_)
+            | Self::Fuel
+            | Self::Output
+            | Self::Denied(_) => false,
         }
     }
 
@@ -150,7 +192,7 @@ impl fmt::Display for Exit {
             Self::Output => f.write_str("wrote more than its output limit"),
             Self::Stopped => f.write_str("stopped"),
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
-            Self::Denied(what) => write!(f, "denied at start: {what}"),
+            Self::Denied(what) => write!(f, "{DENIED}{what}"),
         }
     }
 }
@@ -175,6 +217,7 @@ mod tests {
             (Exit::OutOfMemory(MemoryWall::Meter), 137),
             (Exit::Killed(9), 137),
             (Exit::Killed(2), 130),
+            (Exit::Killed(i32::MAX), 255),
             (Exit::Stopped, 143),
             (Exit::Output, 153),
         ] {

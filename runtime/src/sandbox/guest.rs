@@ -73,6 +73,12 @@ pub enum LaunchError {
         /// What it said.
         reason: String,
     },
+    /// The machine code is not what this engine runs.
+    #[error("its machine code was made for another engine, or is broken: {reason}")]
+    Stale {
+        /// What the engine said.
+        reason: String,
+    },
 }
 
 impl LaunchError {

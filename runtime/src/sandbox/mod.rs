@@ -1,16 +1,20 @@
 //! One guest, alive: what is decided before it runs, what it is while it runs, and how it ended.
 
 mod alone;
+mod apart;
 mod end;
 mod event;
 mod exit;
 mod filesystem;
+mod group;
 mod guest;
 mod interrupt;
 mod invoke;
 mod linking;
 mod missing;
+mod order;
 mod output;
+mod pipes;
 mod preview1;
 mod record;
 mod refusal;
@@ -19,6 +23,8 @@ mod spec;
 mod state;
 mod stats;
 mod vitals;
+mod wire;
+mod worker;
 
 pub use alone::Occupation;
 pub use end::printable;
@@ -38,5 +44,8 @@ pub use spec::SandboxSpec;
 pub use stats::Stats;
 
 pub(crate) use alone::occupy;
+pub(crate) use apart::Place;
+pub(crate) use apart::launch as launch_apart;
 pub(crate) use linking::Loaded;
 pub(crate) use shared::launch;
+pub(crate) use worker::serve as serve_worker;

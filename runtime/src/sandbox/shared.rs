@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::io::DuplexStream;
 use tokio::sync::SetOnce;
 use wasmtime::UpdateDeadline;
 
@@ -28,9 +27,11 @@ use crate::limits::Limits;
 use crate::limits::Watch;
 use crate::platform::stdio::InputEnd;
 
+use super::apart::Worker;
 use super::event::Event;
 use super::event::Events;
 use super::exit::Exit;
+use super::group::Held;
 use super::guest::Ended;
 use super::guest::LaunchError;
 use super::guest::Ready;
@@ -54,38 +55,54 @@ const TICKS: u64 = 1;
 #[derive(Debug)]
 pub struct Sandbox {
     vitals: Arc<Vitals>,
-    outcome: Arc<SetOnce<Result<End, LaunchError>>>,
+    outcome: Outcome,
     limits: Mutex<(Limits, bool)>,
-    /// How many resources the host keeps for the guest: fixed at launch.
-    resources: usize,
+    /// How many files it can have open at the most: fixed at launch.
+    open_files_max: u32,
     ends: Mutex<HostEnds>,
     captured: [Captured; 2],
+    /// The process that it has to itself, if it has one.
+    worker: Option<Arc<Worker>>,
 }
+
+type Outcome = Arc<SetOnce<Result<End, LaunchError>>>;
 
 /// How a guest ended, before anybody asks for its record.
 #[derive(Clone, Debug)]
-struct End {
-    exit: Exit,
-    stats: Stats,
-    denials: Vec<Denial>,
-    results: Vec<String>,
+pub(super) struct End {
+    pub(super) exit: Exit,
+    pub(super) stats: Stats,
+    pub(super) denials: Vec<Denial>,
+    pub(super) results: Vec<String>,
 }
 
-type Captured = Option<Arc<Mutex<Vec<u8>>>>;
+pub(super) type Captured = Option<Arc<Mutex<Vec<u8>>>>;
 
 /// The host's ends of the guest's streams, until somebody takes them.
-#[derive(Debug, Default)]
-struct HostEnds {
-    stdin: Option<DuplexStream>,
-    outputs: [Option<DuplexStream>; 2],
+#[derive(Default)]
+pub(super) struct HostEnds {
+    pub(super) stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    pub(super) outputs: [Option<Box<dyn AsyncRead + Send + Unpin>>; 2],
     /// Ends the guest's reading of this process's own input.
-    inherited: Option<InheritedInput>,
+    pub(super) inherited: Option<InheritedInput>,
+}
+
+impl std::fmt::Debug for HostEnds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostEnds").field("inherited", &self.inherited).finish_non_exhaustive()
+    }
 }
 
 /// This process's standard input, read by a guest. Dropped, it has ended for the guest: a thread
 /// that waits for it on the guest's behalf is released.
 #[derive(Clone, Debug)]
-struct InheritedInput(Arc<InputEnd>);
+pub(super) struct InheritedInput(Arc<InputEnd>);
+
+impl InheritedInput {
+    pub(super) fn new(end: Arc<InputEnd>) -> Self {
+        Self(end)
+    }
+}
 
 impl Drop for InheritedInput {
     fn drop(&mut self) {
@@ -115,11 +132,12 @@ pub(crate) fn launch(
         vitals: Arc::clone(&vitals),
         outcome: Arc::clone(&outcome),
         limits: Mutex::new((spec.limits, captures)),
-        resources: resources_max(amounts.open_files),
+        open_files_max: open_files_max(resources_max(amounts.open_files)),
         ends: Mutex::new(ends),
         captured,
+        worker: None,
     };
-    let told = Told { outcome: Arc::clone(&outcome), vitals: Arc::clone(&vitals) };
+    let told = Told::new(&outcome, &vitals);
     let mut task = Box::pin(async move {
         let told = told;
         let result = run(ready, &vitals).await;
@@ -129,8 +147,7 @@ pub(crate) fn launch(
             End { exit, stats, denials, results }
         });
         drop((lease, input));
-        // Only this task sets it.
-        let _first = told.outcome.set(end);
+        told.tell(end);
     });
     // Most guests end before they wait for anything: handing such a one to another thread, and its
     // end back, takes ten times as long as running it. One that spins gives way at its first tick.
@@ -142,9 +159,21 @@ pub(crate) fn launch(
 
 /// Sees to it that those who wait for a guest are told, also where its task panics, or goes with
 /// the tokio runtime that it was on.
-struct Told {
-    outcome: Arc<SetOnce<Result<End, LaunchError>>>,
+pub(super) struct Told {
+    outcome: Outcome,
     vitals: Arc<Vitals>,
+}
+
+impl Told {
+    pub(super) fn new(outcome: &Outcome, vitals: &Arc<Vitals>) -> Self {
+        Self { outcome: Arc::clone(outcome), vitals: Arc::clone(vitals) }
+    }
+
+    /// Tells how it ended.
+    pub(super) fn tell(self, end: Result<End, LaunchError>) {
+        // Only the guest's task does.
+        let _first = self.outcome.set(end);
+    }
 }
 
 impl Drop for Told {
@@ -221,7 +250,7 @@ fn connect(
         Input::Bytes(bytes) => InEnd::stream(flow(), std::io::Cursor::new(bytes.clone())),
         Input::Stream => {
             let (reader, writer) = stream_pair();
-            ends.stdin = Some(writer);
+            ends.stdin = Some(Box::new(writer));
             InEnd::stream(flow(), reader)
         }
         Input::Inherit => {
@@ -242,7 +271,7 @@ fn connect(
         }
         Output::Stream => {
             let (reader, writer) = stream_pair();
-            ends.outputs[index] = Some(reader);
+            ends.outputs[index] = Some(Box::new(reader));
             OutEnd::stream(flow(), writer)
         }
         Output::Inherit => OutEnd::host_on_the_side(flow(), index == 1),
@@ -253,6 +282,24 @@ fn connect(
 }
 
 impl Sandbox {
+    /// A sandbox in a process of its own.
+    pub(super) fn apart(
+        (vitals, outcome): (&Arc<Vitals>, &Outcome),
+        (limits, captures, open_files): (Limits, bool, Option<u32>),
+        (ends, captured): (HostEnds, [Captured; 2]),
+        worker: Arc<Worker>,
+    ) -> Self {
+        Self {
+            vitals: Arc::clone(vitals),
+            outcome: Arc::clone(outcome),
+            limits: Mutex::new((limits, captures)),
+            open_files_max: open_files.unwrap_or(u32::MAX),
+            ends: Mutex::new(ends),
+            captured,
+            worker: Some(worker),
+        }
+    }
+
     /// Waits for the guest's end.
     ///
     /// # Errors
@@ -272,14 +319,22 @@ impl Sandbox {
         let (limits, captures) = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         // They hold, or they would not be there.
         let amounts = limits.amounts(captures);
-        let holds = amounts.map(|amounts| limits.holds(&amounts, Watch::Shared));
+        let held = self.worker.as_ref().map(|worker| worker.held());
+        let watch =
+            held.map_or(Watch::Shared, |Held { memory, cpus }| Watch::Worker { memory, cpus });
+        let holds = amounts.map(|amounts| limits.holds(&amounts, watch));
+        let walls = self.worker.as_ref().map(|worker| worker.walls());
+        let violation = self.worker.as_ref().and_then(|worker| worker.violation());
+        let mid_line = self.worker.is_some() && self.vitals.flow.is_mid_line();
         Ok(Record {
             exit,
             stats,
             holds: holds.unwrap_or_default(),
             denials,
             results,
-            mid_line: false,
+            walls: walls.unwrap_or_default(),
+            violation,
+            mid_line,
         })
     }
 
@@ -297,19 +352,39 @@ impl Sandbox {
     ///
     /// Fails where the host, and not the guest, is what failed.
     pub async fn stop(&self, grace: Duration) -> Result<Exit, LaunchError> {
-        self.vitals.events.note(Event::Stopping);
-        self.vitals.flow.stop_input();
-        drop(self.ends.lock().unwrap_or_else(PoisonError::into_inner).inherited.take());
+        self.begin_to_stop();
         if let Ok(outcome) = tokio::time::timeout(grace, self.outcome.wait()).await {
             return outcome.as_ref().map(|end| end.exit.clone()).map_err(Clone::clone);
         }
-        self.vitals.order(Exit::Stopped);
+        self.end_as_stopped();
         self.wait().await
+    }
+
+    /// Asks the guest to stop: its input ends.
+    pub(crate) fn begin_to_stop(&self) {
+        self.vitals.events.note(Event::Stopping);
+        self.vitals.flow.stop_input();
+        drop(self.ends.lock().unwrap_or_else(PoisonError::into_inner).inherited.take());
+    }
+
+    /// Ends a guest that was asked to stop, and did not.
+    pub(crate) fn end_as_stopped(&self) {
+        self.vitals.order(Exit::Stopped);
     }
 
     /// Ends the guest now, as [`Exit::Killed`] by signal 9.
     pub fn kill(&self) {
-        self.vitals.order(Exit::Killed(KILL));
+        self.kill_as(KILL);
+    }
+
+    /// Ends the guest now, as [`Exit::Killed`] by this signal. WASI has no signals: the guest hears
+    /// nothing of it, whichever it is.
+    pub fn kill_as(&self, signal: i32) {
+        self.vitals.order(Exit::Killed(signal));
+        // Whoever keeps it may not be run just now.
+        if let Some(worker) = &self.worker {
+            worker.kill();
+        }
     }
 
     /// Changes limits of the running guest: `change` is given the limits as they are.
@@ -334,20 +409,34 @@ impl Sandbox {
         if let Some((name, _)) = fixed.into_iter().find(|(_, changed)| *changed) {
             return Err(LimitError::Fixed { name });
         }
-        let most = open_files_max(self.resources);
+        let most = self.open_files_max;
         if changed.open_files.or(None).is_some_and(|count| most < count) {
             let missing = format!(
                 "it was launched with room for {most} files; launch it with a higher limit"
             );
             return Err(LimitError::NoRung { name: "open_files", missing });
         }
-        self.vitals.update(&changed.amounts(*captures)?);
+        let amounts = changed.amounts(*captures)?;
+        if let Some(worker) = &self.worker {
+            let throttles = changed.throttles_a_thread();
+            if !worker.held().cpus && throttles != limits.throttles_a_thread() {
+                let missing = "its code was made with or without checks for a share below one \
+                               processor; launch it anew";
+                let missing = missing.to_owned();
+                return Err(LimitError::NoRung { name: "cpus", missing });
+            }
+            worker.update(&self.vitals.amounts(), &amounts)?;
+        }
+        self.vitals.update(&amounts);
         *limits = changed;
         Ok(())
     }
 
     /// What the guest has used so far.
     pub fn stats(&self) -> Stats {
+        if let Some(worker) = self.worker.as_ref().filter(|_| !self.has_ended()) {
+            let _used = worker.note_cpu_time(&self.vitals);
+        }
         self.vitals.stats()
     }
 

@@ -8,6 +8,7 @@ use crate::capabilities::Output;
 use crate::capabilities::check_guest_path;
 use crate::capabilities::check_variable;
 use crate::limits::Limits;
+use crate::process::Walls;
 
 /// Where a guest runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,8 +18,10 @@ pub enum Isolation {
     /// of a service.
     #[default]
     Shared,
-    /// In a process of its own. [`Runtime::occupy`](crate::Runtime::occupy) gives a guest this
-    /// process; launching one beside it is not built yet, and refused.
+    /// In a process of its own, a *worker* that is kept by this one. It is this program again, or
+    /// the one that [`RuntimeBuilder::program`](crate::RuntimeBuilder::program) names, so that
+    /// [`roles`](crate::roles) must have been called. ([`Runtime::occupy`](crate::Runtime::occupy)
+    /// gives a guest this process itself.)
     Process,
 }
 
@@ -45,6 +48,11 @@ pub struct SandboxSpec {
     pub(crate) invocation: Option<Invocation>,
     pub(crate) trap_unknown_imports: bool,
     pub(crate) isolation: Isolation,
+    pub(crate) walls: Walls,
+    pub(crate) requires_group: bool,
+    /// Whether its process ends with the thread that launches it, which must be the process's main
+    /// one.
+    pub(crate) ends_with_thread: bool,
 }
 
 impl SandboxSpec {
@@ -57,6 +65,9 @@ impl SandboxSpec {
             invocation: None,
             trap_unknown_imports: false,
             isolation: Isolation::default(),
+            walls: Walls::ALL,
+            requires_group: false,
+            ends_with_thread: false,
         }
     }
 
@@ -151,6 +162,21 @@ impl SandboxSpec {
     /// Sets where the guest runs; [`Isolation::Shared`] if nobody says otherwise.
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
+        self
+    }
+
+    /// Sets how much each wall of the operating system is wanted around a process of the guest's own;
+    /// all of them, as far as this host gives them, if nobody says otherwise. One that is required
+    /// and missing is an error, also where the guest shares a process and so can have none.
+    pub fn walls(mut self, walls: Walls) -> Self {
+        self.walls = walls;
+        self
+    }
+
+    /// Refuses to launch the guest where no control group can hold its process to its memory. Without
+    /// this, the best means of the host holds it, and the record says which.
+    pub fn require_cgroup(mut self) -> Self {
+        self.requires_group = true;
         self
     }
 

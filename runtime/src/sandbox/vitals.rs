@@ -15,17 +15,18 @@ use crate::capabilities::Denial;
 use crate::capabilities::Denials;
 use crate::limits::Amounts;
 use crate::limits::Bucket;
+use crate::limits::Figure;
+use crate::limits::Figures;
 use crate::limits::Flow;
 use crate::limits::Meter;
+use crate::limits::NONE;
 use crate::platform::clock;
+use crate::units::Cpus;
 
 use super::event::Event;
 use super::event::Log;
 use super::exit::Exit;
 use super::stats::Stats;
-
-/// What means "not yet" or "no limit" in an atomic number of nanoseconds.
-const NEVER: u64 = u64::MAX;
 
 /// An end that somebody ordered, on its way out of the guest's code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,118 +36,145 @@ pub(super) struct Ordered(pub(super) Exit);
 /// A guest's live figures and limits.
 #[derive(Debug)]
 pub(crate) struct Vitals {
+    pub(super) figures: Arc<Figures>,
     pub(super) meter: Arc<Meter>,
     pub(super) flow: Arc<Flow>,
     denials: Denials,
     pub(super) events: Log,
     launched: Instant,
-    first_instruction: AtomicU64,
-    ended_after: AtomicU64,
-    host_calls: AtomicU64,
-    fuel: AtomicU64,
-    /// Processor time up to the last time that the guest gave way.
-    cpu: AtomicU64,
     /// The thread's processor time when it last took the guest up.
     taken_up: AtomicU64,
-    cpu_limit: AtomicU64,
+    /// The processor time that was charged here.
+    charged: AtomicU64,
+    /// What was decided here. The figures have it too, for whoever runs the guest: what is read there
+    /// is that one's word, and no limit for it.
+    amounts: Mutex<Amounts>,
     open_files: AtomicU32,
-    open_files_max: AtomicU32,
-    deadline: AtomicU64,
     bucket: Mutex<Option<Bucket>>,
     ordered: Mutex<Option<Exit>>,
     /// Somebody ordered an end, or moved the deadline.
     changed: Notify,
     /// Somebody changed the share of processors, for a guest that waits for its own.
     reshared: Notify,
+    /// Somebody changed limits, for a keeper that waits for one to look at.
+    updated: Notify,
 }
 
 fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(NEVER - 1)
+    u64::try_from(span.as_nanos()).unwrap_or(NONE - 1)
 }
 
 fn limit(span: Option<Duration>) -> u64 {
-    span.map_or(NEVER, nanos)
+    span.map_or(NONE, nanos)
 }
 
 impl Vitals {
-    /// Of a guest for whose instances the engine holds `held` bytes.
+    /// Of a guest in this process, for whose instances the engine holds `held` bytes.
     pub(super) fn new(amounts: &Amounts, held: u64) -> Self {
-        let launched = Instant::now();
+        let vitals = Self::of(Figures::own(), amounts);
+        vitals.begin(amounts, held);
+        vitals
+    }
+
+    /// Of a guest whose figures these are, wherever it is.
+    pub(super) fn of(figures: Figures, amounts: &Amounts) -> Self {
+        let now = Instant::now();
+        // By the clock of the system, which the processes that share the figures share as well.
+        let since = match figures.get(Figure::LaunchedAt) {
+            0 => Duration::ZERO,
+            at => clock::monotonic().saturating_sub(Duration::from_nanos(at)),
+        };
+        let launched = now.checked_sub(since).unwrap_or(now);
+        let figures = Arc::new(figures);
         Self {
-            meter: Arc::new(Meter::new(amounts.memory, held)),
-            flow: Arc::new(Flow::new(amounts.output)),
+            meter: Arc::new(Meter::new(Arc::clone(&figures))),
+            flow: Arc::new(Flow::new(Arc::clone(&figures))),
+            figures,
             denials: Denials::default(),
             events: Log::default(),
             launched,
-            first_instruction: AtomicU64::new(NEVER),
-            ended_after: AtomicU64::new(NEVER),
-            host_calls: AtomicU64::new(0),
-            fuel: AtomicU64::new(NEVER),
-            cpu: AtomicU64::new(0),
             taken_up: AtomicU64::new(0),
-            cpu_limit: AtomicU64::new(limit(amounts.cpu_time)),
+            charged: AtomicU64::new(0),
+            amounts: Mutex::new(*amounts),
             open_files: AtomicU32::new(0),
-            open_files_max: AtomicU32::new(amounts.open_files.unwrap_or(u32::MAX)),
-            deadline: AtomicU64::new(limit(amounts.deadline)),
             bucket: Mutex::new(amounts.cpus.map(|share| Bucket::new(share, launched))),
             ordered: Mutex::new(None),
             changed: Notify::new(),
             reshared: Notify::new(),
+            updated: Notify::new(),
         }
+    }
+
+    /// Writes the first figures: what the guest may, and that nothing happened yet.
+    pub(super) fn begin(&self, amounts: &Amounts, held: u64) {
+        self.figures.set(Figure::LaunchedAt, nanos(clock::monotonic()));
+        for figure in [Figure::FirstInstruction, Figure::EndedAfter, Figure::Fuel] {
+            self.figures.set(figure, NONE);
+        }
+        self.set(amounts);
+        self.meter.begin(held);
+    }
+
+    fn set(&self, amounts: &Amounts) {
+        *self.amounts.lock().unwrap_or_else(PoisonError::into_inner) = *amounts;
+        self.meter.set_limit(amounts.memory);
+        self.flow.set_limit(amounts.output);
+        let figures = &self.figures;
+        figures.set(Figure::CpuLimit, limit(amounts.cpu_time));
+        figures.set(Figure::OpenFilesMax, amounts.open_files.map_or(NONE, u64::from));
+        figures.set(Figure::Deadline, limit(amounts.deadline));
+        figures.set(Figure::Share, amounts.cpus.map_or(NONE, |share| share.millionths().into()));
     }
 
     /// Changes what can change while the guest runs.
     pub(super) fn update(&self, amounts: &Amounts) {
-        self.meter.set_limit(amounts.memory);
-        self.flow.set_limit(amounts.output);
-        self.cpu_limit.store(limit(amounts.cpu_time), Relaxed);
-        self.open_files_max.store(amounts.open_files.unwrap_or(u32::MAX), Relaxed);
-        self.deadline.store(limit(amounts.deadline), Relaxed);
-        let now = Instant::now();
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        match (bucket.as_mut(), amounts.cpus) {
-            (Some(bucket), Some(share)) => bucket.set_share(share, now),
-            (_, share) => *bucket = share.map(|share| Bucket::new(share, now)),
-        }
-        drop(bucket);
+        self.set(amounts);
         self.events.note(Event::Updated);
         self.changed.notify_one();
         self.reshared.notify_one();
+        self.updated.notify_one();
     }
 
     // --- What the guest's side notes.
 
     pub(super) fn note_host_call(&self) {
         // One thread writes.
-        self.host_calls.store(self.host_calls.load(Relaxed) + 1, Relaxed);
+        self.figures.set(Figure::HostCalls, self.figures.get(Figure::HostCalls) + 1);
     }
 
     pub(super) fn note_first_instruction(&self) {
-        self.first_instruction.store(nanos(self.launched.elapsed()), Relaxed);
+        self.figures.set(Figure::FirstInstruction, nanos(self.launched.elapsed()));
         self.events.note(Event::Started);
     }
 
     pub(super) fn note_fuel(&self, used: u64) {
-        self.fuel.store(used, Relaxed);
+        self.figures.set(Figure::Fuel, used);
     }
 
     pub(super) fn note_denial(&self, mut denial: Denial) {
-        denial.call = self.host_calls.load(Relaxed);
+        denial.call = self.figures.get(Figure::HostCalls);
+        self.figures.at(Figure::Denials).fetch_add(1, Relaxed);
         self.events.note(Event::Denied(denial.clone()));
         self.denials.note(denial);
         // What it writes from here on may be about it.
         self.flow.listen();
     }
 
+    /// Notes what a worker says that its guest was refused.
+    pub(super) fn note_told_denial(&self, denial: Denial) {
+        self.events.note(Event::Denied(denial.clone()));
+        self.denials.note(denial);
+    }
+
     pub(super) fn note_end(&self, exit: &Exit) {
-        self.ended_after.store(nanos(self.launched.elapsed()), Relaxed);
+        self.figures.set(Figure::EndedAfter, nanos(self.launched.elapsed()));
         self.events.note(Event::Ended(exit.clone()));
     }
 
     /// Takes the right to open one more file, if there is one left.
     pub(super) fn open_file(&self) -> bool {
         let open = self.open_files.load(Relaxed);
-        let allowed = open < self.open_files_max.load(Relaxed);
+        let allowed = u64::from(open) < self.figures.get(Figure::OpenFilesMax);
         if allowed {
             self.open_files.store(open + 1, Relaxed);
         }
@@ -170,17 +198,24 @@ impl Vitals {
     pub(super) fn charge(&self) -> Result<Option<Duration>, Ordered> {
         let now = nanos(clock::thread_cpu_time());
         let spent = now.saturating_sub(self.taken_up.swap(now, Relaxed));
-        let total = self.cpu.load(Relaxed).saturating_add(spent);
-        self.cpu.store(total, Relaxed);
-        if self.cpu_limit.load(Relaxed) <= total {
+        let total = self.charged.load(Relaxed).saturating_add(spent);
+        self.charged.store(total, Relaxed);
+        self.figures.set(Figure::CpuTime, total);
+        if self.figures.get(Figure::CpuLimit) <= total {
             return Err(Ordered(Exit::CpuTime));
         }
         if self.flow.overflowed() {
             return Err(Ordered(Exit::Output));
         }
+        let (spent, now) = (Duration::from_nanos(spent), Instant::now());
+        let share = self.figures.known(Figure::Share).and_then(Cpus::from_millionths);
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let spent = Duration::from_nanos(spent);
-        Ok(bucket.as_mut().and_then(|bucket| bucket.spend(spent, Instant::now())))
+        // It may have been changed since, here or by whoever keeps the guest.
+        match (bucket.as_mut(), share) {
+            (Some(bucket), Some(share)) => bucket.set_share(share, now),
+            (_, share) => *bucket = share.map(|share| Bucket::new(share, now)),
+        }
+        Ok(bucket.as_mut().and_then(|bucket| bucket.spend(spent, now)))
     }
 
     /// Has the guest wait until it may go on: for its share, or for its turn.
@@ -199,17 +234,27 @@ impl Vitals {
         Ok(())
     }
 
+    /// What was decided here.
+    pub(super) fn amounts(&self) -> Amounts {
+        *self.amounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The processor time that was charged in this process.
+    fn charged(&self) -> Duration {
+        Duration::from_nanos(self.charged.load(Relaxed))
+    }
+
     /// Sets the processor time of a guest that has a process to itself.
     pub(super) fn set_cpu_time(&self, total: Duration) {
-        self.cpu.store(nanos(total), Relaxed);
+        self.figures.set(Figure::CpuTime, nanos(total));
     }
 
     pub(super) fn cpu_time(&self) -> Duration {
-        Duration::from_nanos(self.cpu.load(Relaxed))
+        Duration::from_nanos(self.figures.get(Figure::CpuTime))
     }
 
     pub(super) fn cpu_limit(&self) -> Option<Duration> {
-        Some(self.cpu_limit.load(Relaxed)).filter(|n| *n != NEVER).map(Duration::from_nanos)
+        self.amounts().cpu_time
     }
 
     // --- Ends that are ordered.
@@ -226,8 +271,7 @@ impl Vitals {
 
     /// When the guest's time is over.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let after = self.deadline.load(Relaxed);
-        (after != NEVER).then(|| self.launched.checked_add(Duration::from_nanos(after))).flatten()
+        self.launched.checked_add(self.amounts().deadline?)
     }
 
     /// Waits until an end was ordered, or the time is over.
@@ -237,7 +281,7 @@ impl Vitals {
                 return exit;
             }
             // Lowered below what was used, where the guest waits for something else.
-            if self.cpu_limit.load(Relaxed) <= self.cpu.load(Relaxed) {
+            if self.cpu_limit().is_some_and(|limit| limit <= self.charged()) {
                 return Exit::CpuTime;
             }
             match self.deadline() {
@@ -252,6 +296,11 @@ impl Vitals {
         }
     }
 
+    /// Waits until limits were changed.
+    pub(super) async fn limits_changed(&self) {
+        self.updated.notified().await;
+    }
+
     // --- What those who watch see.
 
     /// The latest of what was refused, oldest first.
@@ -260,21 +309,20 @@ impl Vitals {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let known = |n: u64| (n != NEVER).then_some(n);
-        let elapsed = known(self.ended_after.load(Relaxed)).map(Duration::from_nanos);
+        let figures = &self.figures;
+        let span = |figure| figures.known(figure).map(Duration::from_nanos);
         Stats {
-            elapsed: elapsed.unwrap_or_else(|| self.launched.elapsed()),
+            elapsed: span(Figure::EndedAfter).unwrap_or_else(|| self.launched.elapsed()),
             cpu_time: self.cpu_time(),
             memory: self.meter.used(),
             memory_peak: self.meter.peak(),
             memory_refusals: self.meter.refusals(),
             bytes_in: self.flow.bytes_in(),
             bytes_out: self.flow.bytes_out(),
-            fuel: known(self.fuel.load(Relaxed)),
-            host_calls: self.host_calls.load(Relaxed),
-            denials: self.denials.count(),
-            first_instruction: known(self.first_instruction.load(Relaxed))
-                .map(Duration::from_nanos),
+            fuel: figures.known(Figure::Fuel),
+            host_calls: figures.get(Figure::HostCalls),
+            denials: figures.get(Figure::Denials),
+            first_instruction: span(Figure::FirstInstruction),
         }
     }
 }

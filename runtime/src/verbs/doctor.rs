@@ -5,8 +5,14 @@ use std::fmt::Write as _;
 use crate::limits::Limits;
 use crate::limits::Rung;
 use crate::limits::Watch;
+use crate::platform::cgroup::Cgroups;
+use crate::platform::groups::Controller;
+use crate::platform::groups::Missing;
 use crate::platform::machine;
-use crate::platform::process;
+use crate::platform::process as own_process;
+use crate::process;
+use crate::process::Wall;
+use crate::process::WallStanding;
 use crate::rootfs::Means;
 use crate::rootfs::Writables;
 
@@ -87,6 +93,19 @@ impl Runtime {
         Some(Finding::weak(WRITABLE, why_not.trim_start_matches("; "), advice))
     }
 
+    /// What control groups can hold here.
+    fn control_groups(&self) -> Vec<Finding> {
+        let cgroups = self.cgroups();
+        let finding = |controller| {
+            let subject = format!("control group: {controller}");
+            match cgroups.can(controller) {
+                Ok(()) => Finding::good(&subject, format!("{:?}", cgroups.layout()).to_lowercase()),
+                Err(Missing { what, advice }) => Finding::weak(&subject, &what, &advice),
+            }
+        };
+        [Controller::Memory, Controller::Cpu].into_iter().map(finding).collect()
+    }
+
     /// What this host can enforce, and what to do where it cannot.
     pub fn doctor(&self) -> Vec<Finding> {
         let mut findings = vec![
@@ -103,7 +122,7 @@ impl Runtime {
             findings.push(Finding::weak("user", found, "run strangers' code as another user"));
         }
         findings.extend(self.writable_means());
-        findings.extend(limits());
+        findings.extend(limits(self.cgroups()));
         findings.push(match machine::mappings_max() {
             Some(max) => Finding::good(
                 "sandboxes in one process",
@@ -115,32 +134,48 @@ impl Runtime {
             ),
             None => Finding::good("sandboxes in one process", "no known ceiling".to_owned()),
         });
-        findings.push(Finding::weak(
-            "wall of the operating system",
-            "not built yet: namespaces, seccomp and landlock around a guest's process",
-            "run strangers' code as a user of its own until then",
-        ));
-        findings.push(Finding::weak(
-            "control groups",
-            "not built yet: memory and processors are held by the meter and by epochs",
-            "nothing to do: the limits hold without them",
-        ));
+        findings.extend(walls());
+        findings.extend(self.control_groups());
         let lacks = machine::lacks().into_iter();
         findings.extend(lacks.map(|(what, advice)| Finding::weak(what, "not there", advice)));
         findings
     }
 }
 
+/// Each wall that this host can put around a guest's process, or what is missing.
+fn walls() -> Vec<Finding> {
+    let finding = |(wall, standing): (Wall, WallStanding)| {
+        let subject = format!("wall: {wall}");
+        match standing {
+            WallStanding::Held { detail } => Finding::good(&subject, detail),
+            WallStanding::Missing { reason, remedy } => Finding::weak(&subject, &reason, &remedy),
+            WallStanding::LeftOut => Finding::weak(&subject, "left out", "nothing to do"),
+        }
+    };
+    if Runtime::has_workers() {
+        return process::probe().into_iter().map(finding).collect();
+    }
+    vec![Finding::weak(
+        "walls",
+        "a guest runs in the process of `aril run` itself: this host cannot hold another",
+        "run strangers' code as a user of its own",
+    )]
+}
+
 /// Each limit: how it is held when it is asked for, and what it is by default.
-fn limits() -> Vec<Finding> {
+fn limits(cgroups: &Cgroups) -> Vec<Finding> {
     let Ok(mut amounts) = Limits::default().amounts(false) else { return Vec::new() };
     // A default is what the host allows.
-    amounts.open_files = amounts.open_files.map(|count| count.min(process::open_files_max(0)));
+    amounts.open_files = amounts.open_files.map(|count| count.min(own_process::open_files_max(0)));
     let all = Limits::default().holds(&amounts, Watch::Process);
+    let in_group = |controller, otherwise| {
+        if cgroups.can(controller).is_ok() { Rung::Cgroup } else { otherwise }
+    };
     let finding = |hold: crate::limits::Hold| {
         let rung = match hold.name {
-            "memory" | "table_elements" | "instances" => Rung::Meter,
-            "cpus" => Rung::Epochs,
+            "memory" => in_group(Controller::Memory, Rung::Meter),
+            "table_elements" | "instances" => Rung::Meter,
+            "cpus" => in_group(Controller::Cpu, Rung::Epochs),
             "deadline" | "cpu_time" => Rung::Watchdog,
             "fuel" => Rung::Fuel,
             "stack" => Rung::Engine,

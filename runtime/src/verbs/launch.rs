@@ -1,4 +1,4 @@
-//! From an artifact to a sandbox that shares this process.
+//! From an artifact to a sandbox.
 
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -12,6 +12,11 @@ use crate::engine::POOL_TABLE_ELEMENTS_MAX;
 use crate::error::Error;
 use crate::limits::Limit;
 use crate::limits::Limits;
+use crate::platform::cgroup::Cgroups;
+use crate::platform::groups::Controller;
+use crate::process;
+use crate::process::Need;
+use crate::process::Wall;
 use crate::sandbox;
 use crate::sandbox::Isolation;
 use crate::sandbox::LaunchError;
@@ -44,6 +49,23 @@ fn place_for(limits: &Limits) -> Place {
     }
 }
 
+/// Refuses walls that are required around a guest that shares its process.
+fn refuse_walls(spec: &SandboxSpec) -> Result<(), LaunchError> {
+    let mut walls = Wall::ALL.into_iter();
+    let required = walls.find(|wall| spec.walls.need(*wall) == Need::Required);
+    let what = match required {
+        Some(wall) => format!("the wall `{wall}` is required"),
+        None if spec.requires_group => "a control group is required".to_owned(),
+        None => return Ok(()),
+    };
+    Err(LaunchError::Isolation {
+        reason: format!(
+            "{what}, and a guest that shares its process has none; launch it as \
+             `Isolation::Process`"
+        ),
+    })
+}
+
 /// Advances the epochs of the shared engines while sandboxes are alive, and sleeps otherwise.
 #[derive(Debug)]
 pub(super) struct Ticker {
@@ -61,9 +83,11 @@ impl Drop for Alive {
 }
 
 impl Runtime {
-    /// Launches a guest in a sandbox that shares this process with others. It runs on the tokio
-    /// runtime of the caller, which must have time enabled. The guest's first millisecond runs on
-    /// the calling task: one that needs no more has ended when this returns.
+    /// Launches a guest in a sandbox that shares this process with others, or has a process of its
+    /// own beside it, as the spec says. It is run, or kept, by the tokio runtime of the caller, which
+    /// must have time enabled, and I/O for a process of its own. The first millisecond of a guest
+    /// that shares this process runs on the calling task: one that needs no more has ended when this
+    /// returns.
     ///
     /// # Errors
     ///
@@ -73,13 +97,9 @@ impl Runtime {
     pub async fn launch(&self, artifact: &Artifact, spec: SandboxSpec) -> Result<Sandbox, Error> {
         let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
         if spec.isolation == Isolation::Process {
-            return Err(failed(LaunchError::Isolation {
-                reason:
-                    "a process of its own beside this one is not built yet; run `aril run`, or \
-                         launch it as `Isolation::Shared`"
-                        .to_owned(),
-            }));
+            return self.launch_apart(artifact, &spec).await;
         }
+        refuse_walls(&spec).map_err(failed)?;
         if let Limit::Of(stack) = spec.limits.stack
             && stack != self.inner.settings.stack
         {
@@ -106,6 +126,85 @@ impl Runtime {
         let files = self.inner.files.get(&spec.capabilities, self.inner.cache.empty());
         let files = files.map_err(|error| failed(error.into()))?;
         sandbox::launch(&loaded, &spec, files, Box::new(alive)).map_err(failed)
+    }
+
+    /// Launches a guest in a process of its own beside this one.
+    async fn launch_apart(
+        &self,
+        artifact: &Artifact,
+        spec: &SandboxSpec,
+    ) -> Result<Sandbox, Error> {
+        let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
+        // What cannot be is refused before anything is started.
+        spec.limits.amounts(spec.captures()).map_err(|error| failed(error.into()))?;
+        self.check_grants(spec).map_err(failed)?;
+        let kind = self.kind_apart(&spec.limits);
+        match self.launch_worker(artifact, spec, kind).await? {
+            // Made by another build, or broken where its footer cannot tell: once more.
+            Err(LaunchError::Stale { .. }) => {
+                self.inner.cache.forget(&artifact.inner.known, kind);
+                self.launch_worker(artifact, spec, kind).await?.map_err(failed)
+            }
+            launched => launched.map_err(failed),
+        }
+    }
+
+    /// The kind of machine code for a guest with these limits in a process of its own beside this
+    /// one: where a control group holds its share of processors, its code need not.
+    pub(super) fn kind_apart(&self, limits: &Limits) -> Kind {
+        let kind = super::occupy::kind_for(limits);
+        let needs = kind.interruption != Interruption::None;
+        if needs && self.cgroups().can(Controller::Cpu).is_ok() {
+            return Kind { interruption: Interruption::None, ..kind };
+        }
+        kind
+    }
+
+    /// What this process may use of control groups.
+    pub(super) fn cgroups(&self) -> &Cgroups {
+        let parent = self.inner.settings.cgroup_parent.as_deref();
+        self.inner.cgroups.get_or_init(|| Cgroups::find(parent))
+    }
+
+    async fn launch_worker(
+        &self,
+        artifact: &Artifact,
+        spec: &SandboxSpec,
+        kind: Kind,
+    ) -> Result<Result<Sandbox, LaunchError>, Error> {
+        let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
+        let program = process::program(self.inner.settings.program.as_deref());
+        let program = program.ok_or_else(|| {
+            failed(LaunchError::Isolation {
+                reason: "there is no program to run it in: call `aril::roles()` first in `main`, \
+                         or name an installed `aril` with `RuntimeBuilder::program`"
+                    .to_owned(),
+            })
+        })?;
+        let program = program.map_err(|error| {
+            failed(LaunchError::Isolation { reason: format!("this program is not there: {error}") })
+        })?;
+        let code = if let Some(code) = self.found(artifact, kind) {
+            code
+        } else {
+            let (runtime, artifact) = (self.clone(), artifact.clone());
+            let compiling = tokio::task::spawn_blocking(move || runtime.code_of(&artifact, kind));
+            match compiling.await {
+                Ok(code) => code?,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        };
+        let place = sandbox::Place {
+            program,
+            artifact: code.file(),
+            known: artifact.inner.known,
+            kind,
+            empty: self.inner.cache.empty(),
+            cgroups: self.cgroups(),
+        };
+        // What is granted stays held here as well: volumes that somebody uses are not removed.
+        let lease = Box::new(spec.capabilities.directories.clone());
+        Ok(sandbox::launch_apart(place, spec, lease).await)
     }
 
     /// Refuses grants that would let a guest write machine code, or other images.

@@ -9,6 +9,7 @@ mod doctor;
 mod forms;
 mod images;
 mod import;
+mod keep;
 mod launch;
 mod load;
 mod occupy;

@@ -158,7 +158,11 @@ impl Runtime {
         limits: &crate::Limits,
         mut waiting: impl FnMut(Duration),
     ) -> Result<Artifact, Error> {
-        let kind = super::occupy::kind_for(limits);
+        let kind = if Self::has_workers() {
+            self.kind_apart(limits)
+        } else {
+            super::occupy::kind_for(limits)
+        };
         self.prepare_kind(&source.into(), kind, &mut waiting)
     }
 
@@ -254,6 +258,26 @@ impl Runtime {
         Ok(found)
     }
 
+    /// The machine code that was found already, not yet mapped.
+    pub(super) fn found(&self, artifact: &Artifact, kind: Kind) -> Option<Verified> {
+        let ArtifactInner { known, found, .. } = &*artifact.inner;
+        let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let found = found.filter(|(other, _)| *other == kind).map(|(_, verified)| verified);
+        found.or_else(|| self.inner.cache.find(known, kind))
+    }
+
+    /// The machine code, not yet mapped.
+    pub(super) fn code_of(&self, artifact: &Artifact, kind: Kind) -> Result<Verified, Error> {
+        self.found(artifact, kind).map_or_else(|| self.compile_again(artifact, kind), Ok)
+    }
+
+    fn compile_again(&self, artifact: &Artifact, kind: Kind) -> Result<Verified, Error> {
+        let ArtifactInner { file, known, .. } = &*artifact.inner;
+        self.compiled(file, &known.digest, kind, &mut |_| {})
+            .map(|(_, verified)| verified)
+            .map_err(|error| artifact.failed(error))
+    }
+
     fn load_code(
         &self,
         artifact: &Artifact,
@@ -261,19 +285,10 @@ impl Runtime {
         place: Place,
         engine: impl Fn(Place) -> Result<Engine, Error>,
     ) -> Result<(Engine, Code), Error> {
-        let ArtifactInner { file, known, found, .. } = &*artifact.inner;
+        let known = &artifact.inner.known;
         let cache = &self.inner.cache;
-        let compiled = || {
-            self.compiled(file, &known.digest, kind, &mut |_| {})
-                .map(|(_, verified)| verified)
-                .map_err(|error| artifact.failed(error))
-        };
-        let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let found = found.filter(|(other, _)| *other == kind).map(|(_, verified)| verified);
-        let verified = match found.or_else(|| cache.find(known, kind)) {
-            Some(verified) => verified,
-            None => compiled()?,
-        };
+        let compiled = || self.compile_again(artifact, kind);
+        let verified = self.code_of(artifact, kind)?;
         let chosen = engine(place)?;
         if let Ok(code) = verified.load(&chosen) {
             return Ok((chosen, code));

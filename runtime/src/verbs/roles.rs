@@ -11,15 +11,17 @@ use crate::process::Call;
 use crate::process::Role;
 use crate::process::called;
 use crate::process::note_roles_are_served;
+use crate::sandbox::serve_worker;
 
 /// The code of a process that was called in a role that it cannot take.
 const MISCALLED: u8 = 125;
 
 /// Serves the roles that Aril starts this program in. Call it first in `main`.
 ///
-/// Wasm is compiled in a process of its own, with bounds on its memory and time: this program
-/// again, started with a mark. In such a process this function does that work and ends the
-/// process; in any other it returns at once.
+/// Wasm is compiled in a process of its own, with bounds on its memory and time, and a guest may have
+/// one ([`Isolation::Process`](crate::Isolation::Process)): this program again, started with a mark.
+/// In such a process this function does that work and ends the process; in any other it returns at
+/// once. It must come before any thread is started, so not within `#[tokio::main]`.
 ///
 /// ```no_run
 /// aril::roles();
@@ -38,12 +40,18 @@ pub fn roles() {
 }
 
 fn serve(call: &Call) -> u8 {
-    if let Err(error) = call.enter() {
-        let _unheard = write!(std::io::stderr(), "cannot enter the role: {error}");
-        return MISCALLED;
-    }
     match call.role {
-        Role::Compiler => serve_compiler(&call.words),
+        Role::Compiler => {
+            if let Err(error) = call.enter() {
+                let _unheard = write!(std::io::stderr(), "cannot enter the role: {error}");
+                return MISCALLED;
+            }
+            serve_compiler(&call.words)
+        }
+        Role::Worker => match &call.words[..] {
+            [number] => number.parse().map_or(MISCALLED, serve_worker),
+            _ => MISCALLED,
+        },
     }
 }
 
@@ -93,7 +101,10 @@ impl std::io::Write for RawOutput {
 /// be [occupied](crate::Runtime::occupy) by a guest: whoever started it may have left a file open
 /// that leads out of every grant. Where the system has no such call, nothing happens.
 pub fn close_inherited() {
-    process::close_inherited();
+    // A role is given what it needs by its caller, and closes the rest itself.
+    if called().is_none() {
+        process::close_inherited();
+    }
 }
 
 /// Sees to it that what this process has in its memory from now on stays there: it leaves no image

@@ -23,6 +23,7 @@ use crate::engine::Pool;
 use crate::engine::running_engine;
 use crate::error::Error;
 use crate::limits::STACK_DEFAULT;
+use crate::platform::cgroup::Cgroups;
 use crate::rootfs::WeakRoot;
 use crate::units::Bytes;
 
@@ -52,6 +53,8 @@ pub(super) struct Inner {
     pub(super) ticks: Arc<AtomicU64>,
     pub(super) room: Room,
     pub(super) files: KnownFiles,
+    /// What this process may use of control groups, once somebody asked.
+    pub(super) cgroups: OnceLock<Cgroups>,
     /// The unpacked files that were asked for last, by their key: a run asks for its program's, and
     /// then for them.
     pub(super) root: Mutex<Option<(Digest, WeakRoot)>>,
@@ -78,6 +81,7 @@ pub struct RuntimeBuilder {
     pub(super) keep_resident: Bytes,
     pub(super) compile_time_max: Duration,
     pub(super) compile_memory_max: Bytes,
+    pub(super) cgroup_parent: Option<String>,
 }
 
 impl Runtime {
@@ -92,6 +96,7 @@ impl Runtime {
             keep_resident: Bytes::kib(256),
             compile_time_max: Duration::from_mins(5),
             compile_memory_max: Bytes::mib(4096),
+            cgroup_parent: None,
         }
     }
 
@@ -102,6 +107,12 @@ impl Runtime {
     /// Fails where the folder cannot be made, or is not this user's alone.
     pub fn open(cache: impl Into<PathBuf>) -> Result<Self, Error> {
         Self::builder(cache).open()
+    }
+
+    /// Whether guests can have processes of their own beside this one on this host: it needs a call
+    /// that holds a process by a descriptor.
+    pub fn has_workers() -> bool {
+        crate::platform::child::are_available()
     }
 
     /// The folder in which artifacts are kept.
@@ -144,10 +155,18 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Uses this program to compile, rather than this process's own: an `aril` of the same
-    /// version, or a program that calls [`roles`](crate::roles).
+    /// Uses this program to compile, and to run guests that have processes of their own, rather than
+    /// this process's: an `aril` of the same version, or a program that calls
+    /// [`roles`](crate::roles).
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = Some(program.into());
+        self
+    }
+
+    /// Makes the control groups of workers beneath this one, a path as the top of each hierarchy shows
+    /// it. By default they are made beneath the group of this process, or as near as it may.
+    pub fn cgroup_parent(mut self, group: impl Into<String>) -> Self {
+        self.cgroup_parent = Some(group.into());
         self
     }
 
@@ -205,6 +224,7 @@ impl RuntimeBuilder {
                 ticks: Arc::default(),
                 room: Room::new(),
                 files: KnownFiles::default(),
+                cgroups: OnceLock::new(),
                 root: Mutex::default(),
             }),
         })

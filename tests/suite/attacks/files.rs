@@ -333,7 +333,9 @@ fn a_directory_that_was_moved_out_of_its_grant_still_ends_at_itself() {
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut output, &mut rest).unwrap();
     assert!(child.wait().unwrap().success());
-    assert_eq!(rest, "own 0\nabove 63\nopen held/file 44\n");
+    // The kernel's own list knows the grant by where it was, where there is such a list.
+    let own = if host.holds("landlock") { 2 } else { 0 };
+    assert_eq!(rest, format!("own {own}\nabove 63\nopen held/file 44\n"));
 }
 
 /// What changes a file or a directory, in every way that WASI has, and how a grant for reading
@@ -525,6 +527,9 @@ fn a_hard_link_to_a_file_of_another_owner_is_not_a_way_around_its_mode() {
     let protected = fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap();
     let (link, write_linked) =
         if protected.trim() == "1" { ("perm", "noent") } else { ("ok", "acces") };
+    // The times of a file that may not be opened are set by its name among what a process has open,
+    // which are not to be seen behind the walls.
+    let touch = if host.holds("mount_namespace") { "notsup" } else { "perm" };
     let attack =
         host.attack_wat(host.grant("grant", "/"), guest.wat(), |run| nobody.runs(run)).expect(&[
             ("link secret secret-linked", link),
@@ -532,12 +537,12 @@ fn a_hard_link_to_a_file_of_another_owner_is_not_a_way_around_its_mode() {
             ("write", "acces"),
             ("append", "acces"),
             ("truncate", "acces"),
-            ("touch secret", "perm"),
+            ("touch secret", touch),
             ("open secret-made", "acces"),
             ("write", "acces"),
             ("append", "acces"),
             ("truncate", "acces"),
-            ("touch secret-made", "perm"),
+            ("touch secret-made", touch),
             ("write what it linked", write_linked),
             ("link public public-linked", link),
             ("open public", "ok"),
@@ -738,6 +743,8 @@ fn a_fifo_a_socket_and_links_to_what_is_special_do_not_hang_or_lead_away() {
     let magic = ["-v", "/proc/self:/proc:ro"].map(Into::into);
     let canary = host.path("canary");
     let canary = canary.to_str().unwrap();
+    // The kernel's own list is asked first, where there is one.
+    let refused = if host.holds("landlock") { "acces" } else { "loop" };
     let guest = Guest::new()
         .open(3, "socket", 0, READ)
         .open(3, "socket", 0, READ | WRITE)
@@ -756,11 +763,11 @@ fn a_fifo_a_socket_and_links_to_what_is_special_do_not_hang_or_lead_away() {
         ("open root/etc/passwd", "perm"),
         ("open input", "perm"),
         ("open zero", "perm"),
-        ("through the root", "loop"),
-        ("open root", "loop"),
-        ("open cwd", "loop"),
-        ("open exe", "loop"),
-        ("open fd/0", "loop"),
+        ("through the root", refused),
+        ("open root", refused),
+        ("open cwd", refused),
+        ("open exe", refused),
+        ("open fd/0", refused),
         ("open fd/1", "perm"),
     ]);
     // Nobody has its other end open: the deadline ends the guest that waits for it.

@@ -52,6 +52,13 @@ impl Host {
         host
     }
 
+    /// Whether this host gives a wall of the operating system around a guest's process.
+    pub(super) fn holds(&self, wall: &str) -> bool {
+        let told = self.bench().aril(["doctor"]).outcome().stdout;
+        told.lines()
+            .any(|line| line.starts_with("ok ") && line.contains(&format!(" wall: {wall} ")))
+    }
+
     pub(super) fn bench(&self) -> &Bench {
         &self.bench
     }

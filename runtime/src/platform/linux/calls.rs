@@ -14,6 +14,8 @@ pub(super) enum Check {
     Own { argument: u8 },
     /// It is 0, in all its 64 bits.
     Null { argument: u8 },
+    /// Both are 0, in all their 64 bits.
+    Nulls { arguments: [u8; 2] },
     /// It makes a thread of this process, and that is allowed; and no process in any case.
     Thread,
 }
@@ -63,8 +65,8 @@ pub(super) const CHECKED: &[(c_long, Check)] = &[
     // To who is connected already.
     (libc::SYS_sendto, Check::Null { argument: 4 }),
     (libc::SYS_prctl, Check::OneOf { argument: 0, values: PRCTL }),
-    // Bounds of this process itself, which it can only lower.
-    (libc::SYS_prlimit64, Check::Null { argument: 0 }),
+    // To ask what bounds this process has, and not to change one.
+    (libc::SYS_prlimit64, Check::Nulls { arguments: [0, 2] }),
     (libc::SYS_tgkill, Check::Own { argument: 0 }),
     (libc::SYS_clone, Check::Thread),
 ];

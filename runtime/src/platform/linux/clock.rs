@@ -1,4 +1,4 @@
-//! Clocks of processor time.
+//! Clocks of processor time, and the steady one that all processes share.
 
 use std::time::Duration;
 
@@ -13,6 +13,23 @@ pub(crate) fn thread_cpu_time() -> Duration {
 /// The processor time that all threads of this process have used.
 pub(crate) fn process_cpu_time() -> Duration {
     read(ClockId::ProcessCPUTime)
+}
+
+/// The system's steady clock: the same for all processes, from a moment that nobody knows.
+pub(crate) fn monotonic() -> Duration {
+    read(ClockId::Monotonic)
+}
+
+/// When a process was started, in ticks since the system was: no two processes with one number have
+/// the same. Nothing where there is none.
+pub(crate) fn started_at(process: u32) -> Option<u64> {
+    started_in(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+}
+
+/// The time in what the kernel says of a process: the twenty-second word, of which the second may
+/// hold anything.
+fn started_in(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 fn read(clock: ClockId) -> Duration {

@@ -1,12 +1,20 @@
 //! Linux.
 
+pub(crate) mod child;
 pub(crate) mod calls;
-#[cfg_attr(not(test), expect(dead_code, reason = "the keeper of a guest's process will use it"))]
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "pauses, statistics and records come with sandboxes that go on alone"
+    )
+)]
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod files;
 pub(crate) mod landlock;
 pub(crate) mod machine;
+pub(crate) mod numbers;
 pub(crate) mod namespaces;
 #[cfg(test)]
 pub(crate) mod native;

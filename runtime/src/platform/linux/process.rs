@@ -13,6 +13,13 @@ pub(crate) fn bound_memory(bytes: u64) -> io::Result<()> {
     lower(Resource::Data, bytes)
 }
 
+/// The same, in a way that this process or its parent can change.
+pub(crate) fn bound_memory_for_now(bytes: u64) -> io::Result<()> {
+    let maximum = rustix::process::getrlimit(Resource::Data).maximum;
+    let bytes = maximum.map_or(bytes, |maximum| maximum.min(bytes));
+    Ok(rustix::process::setrlimit(Resource::Data, Rlimit { current: Some(bytes), maximum })?)
+}
+
 /// The files that a guest may have open in this process at the most, beside `granted` directories.
 pub(crate) fn open_files_max(granted: usize) -> u32 {
     let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
@@ -121,7 +128,6 @@ const NUMBERS_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept(std::collections::BTreeSet<libc::c_uint>);
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the worker, which keeps some, is being built"))]
 impl Kept {
     /// The standard three.
     pub(crate) fn standard() -> Self {
@@ -129,8 +135,14 @@ impl Kept {
     }
 
     /// Keeps this one as well.
+    #[cfg(test)]
     pub(crate) fn keep(&mut self, open: &impl std::os::fd::AsRawFd) {
         self.0.insert(open.as_raw_fd().cast_unsigned());
+    }
+
+    /// Keeps what was inherited under this number as well.
+    pub(crate) fn keep_number(&mut self, number: u32) {
+        self.0.insert(number);
     }
 
     /// Closes all others, and says how, for people. Nobody in this process may use one of them, or
@@ -258,6 +270,31 @@ pub(crate) fn share_one_heap() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
+}
+
+/// How many threads this process has, where the system tells.
+pub(crate) fn thread_count() -> Option<usize> {
+    std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
+}
+
+/// Ends this process when the thread that started it ends, also where that has ended already.
+pub(crate) fn end_with_parent() -> io::Result<()> {
+    let before = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let same = rustix::process::getppid() == before && before != Some(rustix::process::Pid::INIT);
+    if same { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
+}
+
+/// Names this process, for who lists processes.
+pub(crate) fn be_called(name: &std::ffi::CStr) {
+    // Without it, it is called as its file is.
+    let _unnamed = rustix::thread::set_name(name);
+}
+
+/// What tells the namespace from others in which numbers of processes mean what they do here.
+pub(crate) fn number_space() -> u64 {
+    std::fs::metadata("/proc/self/ns/pid")
+        .map_or(0, |found| std::os::unix::fs::MetadataExt::ino(&found))
 }
 
 /// The program that this process runs, as a path that leads to it even where its file was

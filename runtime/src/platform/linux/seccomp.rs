@@ -380,6 +380,7 @@ impl Check {
             Self::Without { .. } | Self::Own { .. } | Self::Thread => 4,
             Self::OneOf { values, .. } => values.len() + 3,
             Self::Null { .. } => 6,
+            Self::Nulls { .. } => 10,
         }
     }
 
@@ -412,6 +413,23 @@ impl Check {
                 program[at + 1] = jump(libc::BPF_JEQ, 0, 0, 2);
                 program[at + 2] = load(argument(*index) ^ 4);
                 program[at + 3] = jump(libc::BPF_JEQ, 0, 1, 0);
+            }
+            Self::Nulls { arguments: [first, second] } => {
+                let halves = [
+                    argument(*first),
+                    argument(*first) ^ 4,
+                    argument(*second),
+                    argument(*second) ^ 4,
+                ];
+                let mut i = 0;
+                while i < halves.len() {
+                    let step = at + 2 * i + 1;
+                    program[step - 1] = load(halves[i]);
+                    let is_last = i + 1 == halves.len();
+                    let next = if is_last { distance(step, allow) } else { 0 };
+                    program[step] = jump(libc::BPF_JEQ, 0, next, distance(step, trap));
+                    i += 1;
+                }
             }
             Self::Thread => {
                 program[at] = load(argument(0));
@@ -564,8 +582,10 @@ mod tests {
         assert_eq!(says(libc::SYS_sendto, with(4, 0)), ALLOW);
         assert_eq!(says(libc::SYS_sendto, with(4, 0x1000)), TRAP);
         assert_eq!(says(libc::SYS_sendto, with(4, 1 << 32)), TRAP);
-        assert_eq!(says(libc::SYS_prlimit64, with(0, 0)), ALLOW);
-        assert_eq!(says(libc::SYS_prlimit64, with(0, 1)), TRAP);
+        assert_eq!(says(libc::SYS_prlimit64, with(2, 0)), ALLOW);
+        assert_eq!(says(libc::SYS_prlimit64, with(0, 1)), TRAP, "another process");
+        assert_eq!(says(libc::SYS_prlimit64, with(2, 1 << 32)), TRAP);
+        assert_eq!(says(libc::SYS_prlimit64, with(2, 0x1000)), TRAP, "a new bound");
         assert_eq!(says(libc::SYS_tgkill, with(0, u64::from(OWN_PROCESS))), ALLOW);
         assert_eq!(says(libc::SYS_tgkill, with(0, 1)), TRAP);
         assert_eq!(says(libc::SYS_fcntl, with(1, 8)), TRAP, "F_SETOWN");

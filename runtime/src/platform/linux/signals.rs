@@ -1,7 +1,13 @@
 //! Signals that ask this process to end, waited for rather than handled.
 
+use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::FromRawFd as _;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::platform::Ask;
 
@@ -50,6 +56,35 @@ impl Asks {
         Self { set }
     }
 
+    /// Lets the signals end this process by themselves again, in the calling thread.
+    pub(crate) fn release(self) {
+        // SAFETY: both pointers are to a set that lives through the call, or null, which is allowed
+        // for the old mask.
+        #[expect(unsafe_code, reason = "lets signals through in this thread")]
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.set, std::ptr::null_mut());
+        }
+    }
+
+    /// The same, to be waited for in a tokio runtime.
+    pub(crate) fn listen(&self) -> io::Result<Listening> {
+        let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+        // JUSTIFICATION: rustix has no such call.
+        // SAFETY: the set lives through the call, and a new descriptor is asked for.
+        #[expect(unsafe_code, reason = "makes a descriptor for the signals of the set")]
+        let raw = unsafe { libc::signalfd(-1, &raw const self.set, flags) };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it was just made, and is nobody else's.
+        #[expect(unsafe_code, reason = "takes a descriptor that was just made")]
+        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        // SAFETY: it stays open, under one number, until the watch is dropped with it.
+        #[expect(unsafe_code, reason = "registers a descriptor")]
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+        Ok(Listening(fd?))
+    }
+
     /// Waits until a signal asks, for `span` at most, or for ever.
     pub(crate) fn wait(&self, span: Option<Duration>) -> Option<Ask> {
         let time = span.map(|span| libc::timespec {
@@ -62,10 +97,50 @@ impl Asks {
         // to the end of this function; the kernel is not asked for details.
         #[expect(unsafe_code, reason = "waits for a signal of the set")]
         let signal = unsafe { libc::sigtimedwait(&raw const self.set, std::ptr::null_mut(), time) };
-        match signal {
-            libc::SIGINT | libc::SIGQUIT | libc::SIGXCPU => Some(Ask::Now(signal)),
-            libc::SIGTERM | libc::SIGHUP => Some(Ask::Soon(signal)),
-            _ => None,
+        asked(signal)
+    }
+}
+
+/// What a signal asks for.
+fn asked(signal: libc::c_int) -> Option<Ask> {
+    match signal {
+        libc::SIGINT | libc::SIGQUIT | libc::SIGXCPU => Some(Ask::Now(signal)),
+        libc::SIGTERM | libc::SIGHUP => Some(Ask::Soon(signal)),
+        _ => None,
+    }
+}
+
+/// Asks, as they come.
+#[derive(Debug)]
+pub(crate) struct Listening(AsyncFd<OwnedFd>);
+
+impl Listening {
+    /// The next ask.
+    pub(crate) async fn next(&mut self) -> io::Result<Ask> {
+        loop {
+            let mut ready = self.0.readable_mut().await?;
+            let mut told = [0; size_of::<libc::signalfd_siginfo>()];
+            let read = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut told)?));
+            // The number of the signal stands first.
+            if let Ok(Ok(_)) = read
+                && let [a, b, c, d, ..] = told
+                && let Ok(signal) = libc::c_int::try_from(u32::from_ne_bytes([a, b, c, d]))
+                && let Some(ask) = asked(signal)
+            {
+                return Ok(ask);
+            }
+        }
+    }
+}
+
+/// Leaves what people send to this process's keeper, who gets it as well and answers it.
+pub(crate) fn leave_to_keeper() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGXFSZ] {
+        // JUSTIFICATION: rustix sets no signals.
+        // SAFETY: the number is a signal's, and to ignore it runs no code of anybody's.
+        #[expect(unsafe_code, reason = "ignores a signal")]
+        unsafe {
+            libc::signal(signal, libc::SIG_IGN);
         }
     }
 }

@@ -1,31 +1,46 @@
 //! The standard streams of this process, used directly.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use rustix::event::EventfdFlags;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 /// Wakes whoever reads standard input, for good.
+///
+/// It is a pipe that nobody writes to, because whoever shares it must not be able to make anybody
+/// wait: closing its writing end never does.
 #[derive(Debug)]
 pub(crate) struct InputEnd {
-    event: OwnedFd,
+    ended: OwnedFd,
+    /// Where this process is the one that can end it, and did not yet.
+    open: Mutex<Option<OwnedFd>>,
 }
 
 impl InputEnd {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { event: rustix::event::eventfd(0, EventfdFlags::CLOEXEC)? })
+        let (ended, open) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        Ok(Self { ended, open: Mutex::new(Some(open)) })
+    }
+
+    /// The same, by which a child can be given it.
+    pub(crate) fn share(&self) -> io::Result<File> {
+        Ok(self.ended.try_clone()?.into())
+    }
+
+    /// What a parent gave.
+    pub(crate) fn of(file: File) -> Self {
+        Self { ended: file.into(), open: Mutex::new(None) }
     }
 
     /// From now on, standard input reads as ended.
     pub(crate) fn end(&self) {
-        // An event counter takes a one at any time but when it is full, which also wakes.
-        let _full = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -36,7 +51,7 @@ pub(crate) fn read_input(buffer: &mut [u8], end: &InputEnd) -> io::Result<usize>
     loop {
         let mut fds = [
             PollFd::new(&input, PollFlags::IN),
-            PollFd::from_borrowed_fd(end.event.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(end.ended.as_fd(), PollFlags::IN),
         ];
         match rustix::event::poll(&mut fds, None) {
             Ok(_) => {}
@@ -89,7 +104,7 @@ pub(crate) fn input_ready(end: &InputEnd, wait: bool) -> bool {
     loop {
         let mut fds = [
             PollFd::new(&input, PollFlags::IN),
-            PollFd::from_borrowed_fd(end.event.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(end.ended.as_fd(), PollFlags::IN),
         ];
         match rustix::event::poll(&mut fds, (!wait).then_some(&at_once)) {
             Err(Errno::INTR) => {}

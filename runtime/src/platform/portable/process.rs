@@ -8,6 +8,12 @@ pub(crate) fn bound_memory(_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The same.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+pub(crate) fn bound_memory_for_now(_bytes: u64) -> io::Result<()> {
+    Ok(())
+}
+
 /// As many as are asked for: nobody knows better here.
 pub(crate) fn open_files_max(_granted: usize) -> u32 {
     u32::MAX
@@ -53,15 +59,14 @@ pub(crate) fn close_inherited() {}
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept;
 
-#[expect(dead_code, reason = "the worker, which keeps some, is being built")]
 impl Kept {
     /// The standard three.
     pub(crate) fn standard() -> Self {
         Self
     }
 
-    /// Keeps this one as well.
-    pub(crate) fn keep<T>(&mut self, _open: &T) {}
+    /// Keeps what was inherited under this number as well.
+    pub(crate) fn keep_number(&mut self, _number: u32) {}
 
     /// An error: the standard library knows no handles but its own.
     pub(crate) fn close_others(&self) -> io::Result<String> {
@@ -80,6 +85,25 @@ pub(crate) fn leave_memory_behind() {}
 
 /// Does nothing: the allocator is the system's own.
 pub(crate) fn share_one_heap() {}
+
+/// Nobody tells.
+pub(crate) fn thread_count() -> Option<usize> {
+    None
+}
+
+/// Does nothing.
+#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+pub(crate) fn end_with_parent() -> io::Result<()> {
+    Ok(())
+}
+
+/// Does nothing: the system calls it as its file is.
+pub(crate) fn be_called(_name: &std::ffi::CStr) {}
+
+/// There is one.
+pub(crate) fn number_space() -> u64 {
+    0
+}
 
 /// The program that this process runs.
 pub(crate) fn own_program() -> io::Result<std::path::PathBuf> {

@@ -1,5 +1,7 @@
 //! What asks this process to end, through the `ctrlc` crate.
 
+use std::convert::Infallible;
+use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -25,6 +27,16 @@ impl Asks {
         Self { asked }
     }
 
+    /// Does nothing: who caught them stays.
+    pub(crate) fn release(self) {
+        drop(self.asked);
+    }
+
+    /// Fails: nobody keeps a guest in another process here.
+    pub(crate) fn listen(&self) -> io::Result<Listening> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Waits until somebody asks, for `span` at most, or for ever. Every ask is one to end now:
     /// this platform does not tell them apart.
     pub(crate) fn wait(&self, span: Option<Duration>) -> Option<Ask> {
@@ -47,3 +59,17 @@ impl Asks {
         }
     }
 }
+
+/// Nothing listens.
+#[derive(Debug)]
+pub(crate) struct Listening(Infallible);
+
+impl Listening {
+    #[expect(clippy::unused_async, reason = "other systems wait")]
+    pub(crate) async fn next(&mut self) -> io::Result<Ask> {
+        match self.0 {}
+    }
+}
+
+/// Does nothing: there are no keepers.
+pub(crate) fn leave_to_keeper() {}

@@ -1,5 +1,6 @@
 //! The standard streams of this process, through the standard library.
 
+use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -16,6 +17,16 @@ impl InputEnd {
     #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { ended: AtomicBool::new(false) })
+    }
+
+    /// Fails: no child is given anything here.
+    pub(crate) fn share(&self) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Nobody gives anything.
+    pub(crate) fn of(_file: File) -> Self {
+        Self { ended: AtomicBool::new(false) }
     }
 
     /// From now on, standard input reads as ended.

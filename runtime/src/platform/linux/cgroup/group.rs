@@ -21,7 +21,7 @@ use super::folder::Folder;
 use super::parse;
 
 /// What the names of our directories begin with, so that whoever finds one knows whose it is.
-const PREFIX: &str = "aril-";
+pub(super) const PREFIX: &str = "aril-";
 
 /// The longest name of a group: file systems take 255 bytes, of which the prefix needs some.
 const NAME_LENGTH_MAX: usize = 200;

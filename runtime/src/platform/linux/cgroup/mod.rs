@@ -88,6 +88,22 @@ impl Cgroups {
         Ok(group)
     }
 
+    /// Removes the groups that somebody left behind, by their names, in the hierarchies of these
+    /// controllers. One with processes stays.
+    pub(crate) fn sweep(&self, controllers: &[Controller], is_left: impl Fn(&str) -> bool) {
+        let hosts = controllers.iter().filter_map(|controller| self.hosts(*controller).ok());
+        for base in hosts.flatten() {
+            let Ok(entries) = base.folder.handle.entries() else { continue };
+            for (name, _) in entries {
+                let own = name.to_str().and_then(|name| name.strip_prefix(group::PREFIX));
+                if own.is_some_and(&is_left) {
+                    // Another one may have been first.
+                    let _busy_or_gone = base.folder.handle.remove_directory(&name);
+                }
+            }
+        }
+    }
+
     /// Puts a group into the hierarchy of a controller, and says whether that is a new one for it.
     fn extend(&self, group: &mut Group, controller: Controller) -> Result<bool, GroupError> {
         let missing = |source| GroupError::Missing { controller, source };

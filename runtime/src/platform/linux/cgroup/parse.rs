@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(field(text, "oom_kill"), Some(2));
         assert_eq!(field(text, "oom_group_kill"), None);
         assert_eq!(field(text, "empty"), None);
-        assert_eq!(field(text, "kill"), None);
+        assert_eq!(field(text, "oom_k"), None);
     }
 
     #[test]

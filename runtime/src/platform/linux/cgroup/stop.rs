@@ -94,7 +94,7 @@ impl Group {
             seat.folder.write("pids.max", "0")?;
         }
         for pid in self.processes()? {
-            self.kill_process(pid)?;
+            self.kill_one(pid)?;
         }
         // What stands still in v1 does not end before it goes on.
         match self.seat(Controller::Freezer) {
@@ -104,7 +104,7 @@ impl Group {
     }
 
     /// Kills a process that is in the group, and no other that has its number by now.
-    fn kill_process(&self, number: u32) -> Result<(), GroupError> {
+    fn kill_one(&self, number: u32) -> Result<(), GroupError> {
         let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
         let Some(Ok(held)) = pid.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
         else {

@@ -1,0 +1,228 @@
+//! The control group of one worker: what it is held to there, and its end.
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::limits::Amounts;
+use crate::limits::LimitError;
+use crate::platform::cgroup::Cgroups;
+use crate::platform::cgroup::Group;
+use crate::platform::clock;
+use crate::platform::groups::Bound;
+use crate::platform::groups::Controller;
+use crate::platform::groups::CpuLimits;
+use crate::platform::groups::GroupError;
+use crate::platform::groups::MemoryLimits;
+use crate::platform::process;
+use crate::units::Bytes;
+use crate::units::Cpus;
+
+use super::guest::LaunchError;
+
+/// What a worker takes of memory beside what its guest is granted: the group of a guest that may
+/// have 64 MiB is held to that and this much more, so that the guest is told no before the kernel
+/// ends it.
+///
+/// What one call of a component may make the host hold is 8 MiB at most. The runner of a small guest
+/// takes a quarter of a MiB of its group, as the kernel counts (v1, Linux 6.18); of what the guest
+/// itself is granted, the kernel counts what it has touched.
+pub(crate) const RESERVE: Bytes = Bytes::mib(8);
+
+/// How long the kernel may take to let go of processes that have ended.
+const REMOVING_MAX: Duration = Duration::from_secs(2);
+
+/// A control group that ends with this value.
+#[derive(Debug)]
+pub(super) struct HeldGroup {
+    group: Group,
+    has_memory: bool,
+    has_cpu: bool,
+}
+
+/// What of a guest's limits a control group holds on this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) memory: bool,
+    pub(crate) cpus: bool,
+}
+
+impl Held {
+    /// What a group would hold of these limits here.
+    pub(crate) fn of(amounts: &Amounts, cgroups: &Cgroups) -> Self {
+        Self {
+            memory: amounts.memory.is_some() && cgroups.can(Controller::Memory).is_ok(),
+            cpus: amounts.cpus.is_some() && cgroups.can(Controller::Cpu).is_ok(),
+        }
+    }
+}
+
+/// Whether this process has looked for what others left.
+static SWEPT: AtomicBool = AtomicBool::new(false);
+
+impl HeldGroup {
+    /// Makes the group that holds what it can of these limits; nothing where that is nothing.
+    pub(super) fn make(cgroups: &Cgroups, amounts: &Amounts) -> Result<Option<Self>, LaunchError> {
+        let held = Held::of(amounts, cgroups);
+        let mut controllers = Vec::new();
+        if held.memory {
+            controllers.push(Controller::Memory);
+        }
+        if held.cpus {
+            controllers.push(Controller::Cpu);
+        }
+        if controllers.is_empty() {
+            return Ok(None);
+        }
+        let failed = |error: GroupError| LaunchError::Exhausted { reason: told(&error) };
+        let name = Name::new();
+        // What others left is looked for once: it takes a look at each that is there.
+        if name.started != 0 && !SWEPT.swap(true, Relaxed) {
+            cgroups.sweep(&controllers, |other| name.is_left(other));
+        }
+        let group = cgroups.make(&name.to_string(), &controllers).map_err(failed)?;
+        let group = Self { group, has_memory: held.memory, has_cpu: held.cpus };
+        group.hold_memory(amounts).and_then(|()| group.hold_cpus(amounts)).map_err(failed)?;
+        Ok(Some(group))
+    }
+
+    fn hold_memory(&self, amounts: &Amounts) -> Result<(), GroupError> {
+        if self.has_memory {
+            let max =
+                amounts.memory.map_or(Bound::Unlimited, |memory| Bound::At(with_reserve(memory)));
+            self.group.set_memory(&MemoryLimits { max: Some(max), ..MemoryLimits::default() })?;
+        }
+        Ok(())
+    }
+
+    fn hold_cpus(&self, amounts: &Amounts) -> Result<(), GroupError> {
+        if self.has_cpu {
+            let quota = amounts.cpus.map_or(Bound::Unlimited, Bound::<Cpus>::At);
+            self.group.set_cpu(&CpuLimits { quota: Some(quota), ..CpuLimits::default() })?;
+        }
+        Ok(())
+    }
+
+    /// Holds it to other limits than these from now on; where that fails, to these as before.
+    pub(super) fn update(&self, before: &Amounts, amounts: &Amounts) -> Result<(), LimitError> {
+        let refused = |name, error: GroupError| LimitError::NoRung { name, missing: told(&error) };
+        if amounts.cpus.is_some() && !self.has_cpu {
+            let missing =
+                "its control group was made without a share of processors; launch it anew";
+            return Err(LimitError::NoRung { name: "cpus", missing: missing.to_owned() });
+        }
+        self.hold_cpus(amounts).map_err(|error| refused("cpus", error))?;
+        // The kernel would end it, or refuse, for what the meter granted: that is told no from now
+        // on, and the group stays as it is behind it.
+        let used = self.group.usage().ok().and_then(|usage| usage.memory);
+        let used = used.map_or(0, |memory| memory.current.get());
+        let is_too_low = |memory: Bytes| with_reserve(memory).get() <= used;
+        if amounts.memory.is_some_and(is_too_low) {
+            return Ok(());
+        }
+        self.hold_memory(amounts).map_err(|error| {
+            let _as_before = self.hold_cpus(before);
+            refused("memory", error)
+        })
+    }
+
+    /// What of the limits it holds.
+    pub(super) fn held(&self) -> Held {
+        Held { memory: self.has_memory, cpus: self.has_cpu }
+    }
+
+    pub(super) fn add(&self, process: u32) -> Result<(), LaunchError> {
+        self.group.add(process).map_err(|error| LaunchError::Exhausted { reason: told(&error) })
+    }
+
+    /// Whether the kernel ended something in it because it was out of memory.
+    pub(super) fn was_out_of_memory(&self) -> bool {
+        self.has_memory && self.group.oom_kills().is_ok_and(|count| 0 < count)
+    }
+}
+
+impl Drop for HeldGroup {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next one that looks.
+        let _left = self.group.remove(REMOVING_MAX);
+    }
+}
+
+/// The name of a group: of the process that keeps it, by its number, what that means and when it was
+/// started, and of nothing else that it ever made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    space: u64,
+    process: u32,
+    started: u64,
+    count: u64,
+}
+
+impl Name {
+    fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let process = std::process::id();
+        Self {
+            space: process::number_space(),
+            process,
+            started: clock::started_at(process).unwrap_or(0),
+            count: COUNT.fetch_add(1, Relaxed),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-').map(str::parse::<u64>);
+        let mut next = || parts.next()?.ok();
+        let (space, process, started, count) = (next()?, next()?, next()?, next()?);
+        let process = u32::try_from(process).ok()?;
+        parts.next().is_none().then_some(Self { space, process, started, count })
+    }
+
+    /// Whether a group of this name was left by a keeper that is no more.
+    fn is_left(self, text: &str) -> bool {
+        Self::parse(text).is_some_and(|other| {
+            other.space == self.space
+                && other.started != 0
+                && clock::started_at(other.process) != Some(other.started)
+        })
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { space, process, started, count } = self;
+        write!(f, "{space}-{process}-{started}-{count}")
+    }
+}
+
+fn with_reserve(memory: Bytes) -> Bytes {
+    Bytes::new(memory.get().saturating_add(RESERVE.get()))
+}
+
+/// An error with what is behind it.
+fn told(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", told(cause)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_left_once_its_keeper_is_no_more_and_no_sooner() {
+        let own = Name::new();
+        assert_eq!(Name::parse(&own.to_string()), Some(own));
+        assert!(!own.is_left(&own.to_string()), "its keeper is this process");
+        if clock::started_at(own.process).is_some() {
+            let later = Name { started: own.started + 1, ..own };
+            assert!(own.is_left(&later.to_string()), "another had the number");
+            let elsewhere = Name { space: own.space + 1, ..later };
+            assert!(!own.is_left(&elsewhere.to_string()), "the number means another there");
+        }
+        for text in ["", "1-2-3", "1-2-3-4-5", "web", "1-2-x-4", "1-99999999999-3-4"] {
+            assert!(!own.is_left(text), "{text}");
+        }
+    }
+}

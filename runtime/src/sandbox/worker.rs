@@ -1,0 +1,267 @@
+//! The worker: a process that runs one guest for the keeper that started it, and nothing else.
+//!
+//! It starts no thread of its own. What it is to do it is told once; how it goes the keeper reads in the figures
+//! that both share; and its end, where the guest does not come to one, is the keeper's to make.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::capabilities::Access;
+use crate::capabilities::Files;
+use crate::capabilities::Input;
+use crate::engine::Interruption;
+use crate::engine::Verified;
+use crate::engine::running_engine;
+use crate::limits::Amounts;
+use crate::limits::Figures;
+use crate::limits::STACK_DEFAULT;
+use crate::limits::Watch;
+use crate::platform::Reach;
+use crate::platform::Threads;
+use crate::platform::child::end_with;
+use crate::platform::child::given;
+use crate::platform::files;
+use crate::platform::process;
+use crate::platform::process::Kept;
+use crate::platform::signals;
+use crate::platform::stdio::InputEnd;
+use crate::process::Entered;
+use crate::process::Jail;
+use crate::process::JailError;
+use crate::process::MESSAGE_SIZE_MAX;
+use crate::process::Who;
+use crate::process::receive;
+use crate::process::send;
+
+use super::alone::connect;
+use super::alone::fit_open_files;
+use super::alone::throttle;
+use super::apart::with_spare;
+use super::event::Event;
+use super::exit::Exit;
+use super::guest::Ended;
+use super::guest::LaunchError;
+use super::guest::Ready;
+use super::guest::ready;
+use super::linking::Loaded;
+use super::order::InvalidOrder;
+use super::order::Order;
+use super::order::WireWall;
+use super::order::Word;
+use super::record::Record;
+use super::spec::SandboxSpec;
+use super::vitals::Vitals;
+
+/// The code of a worker that has told its keeper how the guest ended.
+const TOLD: u8 = 0;
+
+/// The code of a worker that had nobody to tell.
+const UNTOLD: u8 = 125;
+
+/// How many denials are told as they happen. The latest are in the record, if there is one.
+pub(super) const DENIALS_TOLD_MAX: u32 = 64;
+
+/// Runs the guest that the keeper at the other end of this channel orders, tells how it ended, and
+/// says the code that this process is to end with.
+pub(crate) fn serve(number: u32) -> u8 {
+    let Ok(channel) = given(number) else { return UNTOLD };
+    // What people send from the keyboard is for the keeper to answer.
+    signals::leave_to_keeper();
+    process::be_called(c"aril-worker");
+    let channel = Arc::new(Mutex::new(channel));
+    tell_panics(&channel);
+    let told = match run(&channel, number) {
+        Ok(told) => told,
+        Err(error) => say(&channel, &Word::Failed((&error).into())),
+    };
+    if told { TOLD } else { UNTOLD }
+}
+
+type Channel = Arc<Mutex<File>>;
+
+/// Says a word to the keeper, if it is still there.
+fn say(channel: &Channel, word: &Word) -> bool {
+    let Ok(bytes) = serde_json::to_vec(word) else { return false };
+    let mut channel = channel.lock().unwrap_or_else(PoisonError::into_inner);
+    send(&mut *channel, &bytes).is_ok()
+}
+
+/// Has the keeper told of a panic, which is a bug of ours, and nothing written where the guest's output
+/// goes.
+fn tell_panics(channel: &Channel) {
+    let channel = Arc::clone(channel);
+    std::panic::set_hook(Box::new(move |panic| {
+        let failure = LaunchError::Engine { reason: format!("the worker panicked: {panic}") };
+        let Ok(bytes) = serde_json::to_vec(&Word::Failed((&failure).into())) else { return };
+        // Whoever panics may be saying something.
+        if let Ok(mut channel) = channel.try_lock() {
+            let _unheard = send(&mut *channel, &bytes);
+        }
+        process::exit_now(UNTOLD)
+    }));
+}
+
+impl From<InvalidOrder> for LaunchError {
+    fn from(error: InvalidOrder) -> Self {
+        Self::Isolation { reason: format!("the worker did not understand its order: {error}") }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as the argument of `map_err`")]
+fn broken(error: std::io::Error) -> LaunchError {
+    LaunchError::Isolation { reason: format!("the worker cannot work: {error}") }
+}
+
+/// Closes all that was inherited and is not named: who started this process may have left files open
+/// that lead out of every grant.
+fn close_others(channel: u32, order: &Order) -> std::io::Result<String> {
+    let mut kept = Kept::standard();
+    order.numbers().into_iter().chain([channel]).for_each(|number| kept.keep_number(number));
+    kept.close_others()
+}
+
+/// Puts the walls around this process, but for the list of system calls.
+fn enter(spec: &SandboxSpec, empty: &File, closed: String) -> Result<Entered, LaunchError> {
+    let reach = |access| match access {
+        Access::ReadOnly => Reach::Read,
+        Access::ReadWrite => Reach::Write,
+    };
+    let granted = spec.capabilities.directories.iter();
+    let granted = granted.map(|directory| (directory.handle(), reach(directory.access())));
+    let grants = granted.chain([(empty, Reach::Read)]).collect();
+    let jail = Jail { grants, closed: Some(closed), who: Who::Caller, walls: spec.walls };
+    Ok(jail.enter()?)
+}
+
+impl From<JailError> for LaunchError {
+    fn from(error: JailError) -> Self {
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            // Writing to a string does not fail.
+            let _written = write!(reason, ": {cause}");
+            source = cause.source();
+        }
+        Self::Isolation { reason }
+    }
+}
+
+/// Runs the guest, and says how it ended. Returns whether somebody heard it.
+fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
+    let bytes = {
+        let mut channel = channel.lock().unwrap_or_else(PoisonError::into_inner);
+        receive(&mut *channel, MESSAGE_SIZE_MAX).map_err(broken)?
+    };
+    let order = Order::parse(&bytes)?;
+    if process::thread_count().is_some_and(|count| 1 < count) {
+        return Err(LaunchError::Isolation {
+            reason: "this program has threads before it serves its role: call `aril::roles()` \
+                     first in `main`, before any runtime is made"
+                .to_owned(),
+        });
+    }
+    if order.ends_with_parent {
+        process::end_with_parent().map_err(broken)?;
+    }
+    let closed = close_others(number, &order).map_err(broken)?;
+    let (known, kind) = order.code()?;
+    let artifact = given(order.artifact).map_err(broken)?;
+    let figures = given(order.figures).and_then(|file| Figures::of(&file)).map_err(broken)?;
+    let input_end = given(order.input_end).map_err(broken)?;
+    let empty = given(order.empty).map_err(broken)?;
+    // Held, and so in force, as long as this process is there.
+    let leash = ManuallyDrop::new(given(order.leash).map_err(broken)?);
+    let trapped = given(order.trapped).map_err(broken)?;
+    let spec = order.spec()?;
+
+    let mut amounts = spec.limits.amounts(false)?;
+    let granted = spec.capabilities.directories.len();
+    if let Some(count) = &mut amounts.open_files {
+        fit_open_files(count, spec.limits.open_files.is_asked(), granted)?;
+    }
+    let opened = Files::open(&spec.capabilities, &files::handle_path(&empty, "/".as_ref()), true)?;
+    let stack = spec.limits.stack.or(Some(STACK_DEFAULT)).unwrap_or(STACK_DEFAULT);
+    let engine = running_engine(known.form, kind, stack, None).map_err(LaunchError::engine)?;
+    let code = Verified::handed(artifact, known.form).load(&engine);
+    let code = code.map_err(|error| LaunchError::Stale { reason: error.to_string() })?;
+    let loaded = Arc::new(Loaded::new(engine, code, &known, None));
+
+    let vitals = Arc::new(Vitals::of(figures, &amounts));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    // Threads that still wait for the guest's input end with the process, and are not waited for.
+    let runtime = ManuallyDrop::new(runtime.map_err(broken)?);
+    let entered = enter(&spec, &empty, closed)?;
+    end_with(&leash).map_err(broken)?;
+    let input_end = Arc::new(InputEnd::of(input_end));
+    let streams = connect(&spec, &vitals, &input_end)?;
+    let ready = ready(&loaded, &spec, &amounts, &vitals, (streams, Arc::new(opened)))?;
+    let mut ready = ManuallyDrop::new(ready);
+    bound(&amounts, granted)?;
+    tell_denials(channel, &vitals);
+    if kind.interruption != Interruption::None {
+        ready.show_fuel()?;
+        throttle(&mut ready, &loaded.engine, &vitals).map_err(broken)?;
+    }
+    // The files of a component, and input, are read on threads that wait for them.
+    let waits = loaded.is_component() || spec.capabilities.stdin != Input::Closed;
+    let threads = if waits { Threads::More } else { Threads::None };
+    let walls = entered.seal(&trapped, threads)?;
+    let walls = walls.iter().map(WireWall::new).collect();
+    if !say(channel, &Word::Ready(walls)) {
+        return Err(LaunchError::Isolation { reason: "the keeper is gone".to_owned() });
+    }
+    let Ended { exit, results } = run_guest(&runtime, &mut ready, &vitals)?;
+    let holds = spec.limits.holds(&amounts, Watch::Process);
+    let (stats, denials) = (vitals.stats(), vitals.denials());
+    let (walls, violation) = (Vec::new(), None);
+    let record = Record { exit, stats, holds, denials, results, walls, violation, mid_line: false };
+    Ok(say(channel, &Word::Ended(record.to_json())))
+}
+
+fn run_guest(
+    runtime: &tokio::runtime::Runtime,
+    ready: &mut Ready,
+    vitals: &Arc<Vitals>,
+) -> Result<Ended, LaunchError> {
+    let ended = runtime.block_on(ready.run(vitals))?;
+    Ok(match ended.exit {
+        // What the guest wrote beyond its limit may have reached it as an error of its own.
+        _ if vitals.flow.overflowed() => Ended { exit: Exit::Output, ..ended },
+        _ => ended,
+    })
+}
+
+/// Puts the bounds of the system behind what holds the limits, in case that has a hole.
+fn bound(amounts: &Amounts, granted: usize) -> Result<(), LaunchError> {
+    if let Some(count) = amounts.open_files {
+        process::bound_open_files(count, granted).map_err(broken)?;
+    }
+    // The keeper may change this one; this process cannot, once its walls are up.
+    if let Some(memory) = amounts.memory {
+        process::bound_memory_for_now(with_spare(memory)).map_err(broken)?;
+    }
+    process::leave_no_core().map_err(broken)
+}
+
+/// Has the keeper told of what the guest is refused.
+fn tell_denials(channel: &Channel, vitals: &Vitals) {
+    let channel = Arc::clone(channel);
+    let mut told = 0;
+    vitals.events.forward(Box::new(move |event| {
+        if let Event::Denied(denial) = event
+            && told < DENIALS_TOLD_MAX
+        {
+            told += 1;
+            // A keeper that is gone takes this process along.
+            let _unheard = say(&channel, &Word::denied(denial));
+        }
+    }));
+}
+
+/// How long a worker may take to end once it has said its last word.
+pub(super) const LEAVING_MAX: Duration = Duration::from_secs(5);
