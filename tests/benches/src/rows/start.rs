@@ -47,8 +47,9 @@ fn measure(bench: &Bench) -> anyhow::Result<Vec<Line>> {
 }
 
 fn against_floor(ours: &[f64], floor: &[f64]) -> Line {
-    let what = "`aril run hello.wasm`, warm, beside a static native `true`";
-    Line::pair_at_most(what, Unit::Time, (ours, floor), 3.0)
+    let what =
+        "`aril run hello.wasm`, warm, with walls and control group, beside a static native `true`";
+    Line::pair_at_most(what, Unit::Time, (ours, floor), 5.5)
 }
 
 fn against_peer(ours: &[f64], theirs: &[f64]) -> Line {
