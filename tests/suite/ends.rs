@@ -12,9 +12,9 @@ use crate::support::Bench;
 use crate::support::Outcome;
 use crate::support::Run;
 use crate::support::Running;
-use crate::support::children_of;
 use crate::support::guest;
 use crate::support::wait_until;
+use crate::support::worker_so_far;
 
 /// Says `ready`, and spins.
 const SPIN: &str = r#"(module
@@ -245,7 +245,7 @@ fn a_program_that_reads_to_the_end_of_its_input_ends_by_itself_when_asked_to_sto
 
 /// Whether the process's guest is about to run, or runs: signals are heard from then on.
 fn is_watched(pid: u32) -> bool {
-    if !children_of(pid).is_empty() {
+    if worker_so_far(pid).is_some() {
         return true;
     }
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

@@ -303,7 +303,7 @@ impl Run {
 /// What a program says, as it says it.
 struct Heard {
     so_far: Arc<Mutex<Vec<u8>>>,
-    listener: std::thread::JoinHandle<()>,
+    listener: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Heard {
@@ -319,16 +319,19 @@ impl Heard {
                 }
             }
         });
-        Self { so_far, listener }
+        Self { so_far, listener: Some(listener) }
     }
 
     fn so_far(&self) -> String {
         String::from_utf8_lossy(&self.so_far.lock().unwrap()).into_owned()
     }
 
-    fn into_end(self) -> String {
-        self.listener.join().unwrap();
-        String::from_utf8_lossy(&self.so_far.lock().unwrap()).into_owned()
+    /// All that it said, once it says no more.
+    fn end(&mut self) -> String {
+        if let Some(listener) = self.listener.take() {
+            listener.join().unwrap();
+        }
+        self.so_far()
     }
 }
 
@@ -377,20 +380,28 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if RUN_TIME_MAX < self.started.elapsed() {
-                self.child.kill().unwrap();
-                panic!("it did not end within {RUN_TIME_MAX:?}");
-            }
+            let is_late = RUN_TIME_MAX < self.started.elapsed();
+            assert!(!is_late, "it did not end within {RUN_TIME_MAX:?}");
             std::thread::sleep(Duration::from_millis(1));
         };
         let elapsed = self.started.elapsed();
         let outcome = Outcome {
             code: status.code(),
-            stdout: self.stdout.into_end(),
-            stderr: self.stderr.into_end(),
+            stdout: self.stdout.end(),
+            stderr: self.stderr.end(),
             elapsed,
         };
         (outcome, peak)
+    }
+}
+
+/// A test that failed leaves nothing that runs.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            _ = self.child.kill();
+            _ = self.child.wait();
+        }
     }
 }
 
@@ -416,6 +427,27 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
         list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
     };
     lists.flat_map(numbers).collect()
+}
+
+/// The worker of a keeper, if it has one by now. Another child may be a compiler, and until a child
+/// becomes another program, it has its parent's command line and variables.
+pub(crate) fn worker_so_far(keeper: u32) -> Option<u32> {
+    let is_worker = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"worker"))
+    };
+    children_of(keeper).into_iter().find(is_worker)
+}
+
+/// The worker of a keeper, once it has one.
+#[track_caller]
+pub(crate) fn worker_of(keeper: u32) -> u32 {
+    let mut worker = None;
+    wait_until("the worker", || {
+        worker = worker_so_far(keeper);
+        worker.is_some()
+    });
+    worker.unwrap()
 }
 
 /// Waits until something is so, and fails where that takes too long.

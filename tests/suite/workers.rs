@@ -32,6 +32,7 @@ use crate::guests::SPIN;
 use crate::support::Bench;
 use crate::support::aril_path;
 use crate::support::children_of;
+use crate::support::worker_of;
 
 /// The longest that a test waits for something that should be there at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -230,17 +231,7 @@ fn a_worker_ends_with_its_keeper_however_that_ends() {
     // On a busy machine, another process may be first once.
     let outlived = (0..5).map(|_| {
         let running = bench.run([&guest]).start();
-        let started = Instant::now();
-        let worker = loop {
-            if let [worker] = children_of(running.pid())[..]
-                && std::fs::read(format!("/proc/{worker}/cmdline"))
-                    .is_ok_and(|line| String::from_utf8_lossy(&line).contains("worker"))
-            {
-                break worker;
-            }
-            assert!(started.elapsed() < PATIENCE, "there is no worker");
-            std::thread::sleep(Duration::from_millis(1));
-        };
+        let worker = worker_of(running.pid());
         let killed = Instant::now();
         running.signal("KILL");
         while is_running(worker) {
@@ -255,20 +246,11 @@ fn a_worker_ends_with_its_keeper_however_that_ends() {
 }
 
 #[test]
-fn a_worker_has_nothing_of_the_hosts_but_what_it_was_given() {
+fn a_worker_has_none_of_the_hosts_variables() {
     let bench = Bench::with_shared_cache();
     let guest = bench.file("spin.wat", SPIN);
     let running = bench.run([&guest]).env("SECRET", "do not tell").start();
-    let started = Instant::now();
-    let worker = loop {
-        if let [worker] = children_of(running.pid())[..]
-            && std::fs::read(format!("/proc/{worker}/stat")).is_ok()
-        {
-            break worker;
-        }
-        assert!(started.elapsed() < PATIENCE, "there is no worker");
-        std::thread::sleep(Duration::from_millis(1));
-    };
+    let worker = worker_of(running.pid());
 
     let environment = std::fs::read(format!("/proc/{worker}/environ")).unwrap();
 

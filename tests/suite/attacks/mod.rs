@@ -252,8 +252,7 @@ fn look_at_end<T>(mut run: Run, at: impl FnOnce(u32) -> T) -> (T, Outcome) {
 
 /// The process that a guest runs in: the worker of its keeper, or that itself where it has none.
 fn process_of_guest(keeper: u32) -> u32 {
-    let [worker] = crate::support::children_of(keeper)[..] else { return keeper };
-    worker
+    crate::support::worker_so_far(keeper).unwrap_or(keeper)
 }
 
 /// Fills a pipe, and says with how many bytes.

@@ -21,9 +21,9 @@ use aril::SandboxSpec;
 use crate::support::Bench;
 use crate::support::Run;
 use crate::support::aril_path;
-use crate::support::children_of;
 use crate::support::skip;
 use crate::support::wait_until;
+use crate::support::worker_of;
 
 use super::guest::Guest;
 use super::host::Host;
@@ -153,7 +153,7 @@ fn what_a_killed_keeper_left_is_cleared_by_the_next_run() {
     let here = format!("echo $$ > {}/cgroup.procs", parent.folder.display());
     let running = host.bench().run([&spin]).after(&here).start();
     wait_until("the group of its worker", || parent.groups().len() == 1);
-    wait_until("the worker", || !children_of(running.pid()).is_empty());
+    worker_of(running.pid());
 
     running.signal("KILL");
     drop(running.outcome());
