@@ -51,7 +51,7 @@ pub struct Denial {
 }
 
 /// How many denials are kept: the latest ones tell why a run failed.
-const KEPT_MAX: usize = 16;
+pub(crate) const DENIALS_MAX: usize = 16;
 
 /// The longest path that is kept, in bytes.
 const PATH_SIZE_MAX: usize = 1024;
@@ -125,7 +125,7 @@ impl Denials {
     pub(crate) fn note(&self, denial: Denial) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.retain(|other| (&other.path, other.refusal) != (&denial.path, denial.refusal));
-        if latest.len() == KEPT_MAX {
+        if latest.len() == DENIALS_MAX {
             latest.pop_front();
         }
         latest.push_back(denial);
@@ -155,7 +155,7 @@ mod tests {
         }
         denials.note(Denial::new("/10", Refusal::NotGranted));
         let latest = denials.latest(b"");
-        assert_eq!(latest.len(), KEPT_MAX);
+        assert_eq!(latest.len(), DENIALS_MAX);
         assert_eq!(latest.last().map(|denial| denial.path.as_str()), Some("/10"));
     }
 

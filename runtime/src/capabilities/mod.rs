@@ -16,6 +16,7 @@ pub use directory::GrantError;
 pub use stdio::Input;
 pub use stdio::Output;
 
+pub(crate) use denial::DENIALS_MAX;
 pub(crate) use denial::Denials;
 pub(crate) use directory::check_guest_path;
 pub(crate) use environment::check_variable;

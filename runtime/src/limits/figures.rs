@@ -46,11 +46,9 @@ pub(crate) enum Figure {
     /// The share of processors, in millionths of one.
     Share,
     OpenFilesMax,
-    /// Nanoseconds from launch to the deadline.
-    Deadline,
 }
 
-const _: () = assert!((Figure::Deadline as usize) < COUNT, "there is a number for each figure");
+const _: () = assert!((Figure::OpenFilesMax as usize) < COUNT, "there is a number for each figure");
 
 /// What stands for no limit, and for what is not known yet.
 pub(crate) const NONE: u64 = u64::MAX;

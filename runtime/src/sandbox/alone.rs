@@ -5,22 +5,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
-use wasmtime::Engine;
-use wasmtime::UpdateDeadline;
-
 use crate::capabilities::Files;
-use crate::capabilities::InEnd;
-use crate::capabilities::Input;
-use crate::capabilities::OutEnd;
-use crate::capabilities::Output;
-use crate::capabilities::Streams;
 use crate::limits::Hold;
-use crate::limits::LimitError;
 use crate::limits::Watch;
 use crate::platform::Ask;
 use crate::platform::clock;
@@ -33,10 +22,13 @@ use super::event::Event;
 use super::exit::Exit;
 use super::guest::Ended;
 use super::guest::LaunchError;
-use super::guest::Ready;
 use super::guest::ready;
 use super::linking::Loaded;
 use super::record::Record;
+use super::single::connect;
+use super::single::fit_open_files;
+use super::single::throttle;
+use super::single::with_spare;
 use super::spec::SandboxSpec;
 use super::vitals::Vitals;
 
@@ -57,20 +49,14 @@ impl Default for Occupation {
 /// The watchdog's stack: it writes a record, and does nothing deep.
 const WATCHDOG_STACK: usize = 256 << 10;
 
-/// Private memory of this process beyond a guest's limit: ours, and copies that are in the making.
-pub(super) const MEMORY_SPARE: u64 = 256 << 20;
-
 /// Processor time of this process beyond a guest's limit: ours, before and after.
-pub(super) const CPU_SECONDS_SPARE: u64 = 2;
+const CPU_SECONDS_SPARE: u64 = 2;
 
 /// From how much memory on another process gives it back, where the end must be in time.
 const MEMORY_LEFT_BEHIND: Bytes = Bytes::mib(64);
 
 /// How long a report may take while its guest may still be running.
 const REPORT_TIME_MAX: Duration = Duration::from_millis(60);
-
-/// How often an artifact with epochs is interrupted, where processors are limited.
-const TICK: Duration = Duration::from_millis(1);
 
 /// Ends the process, once, with a record.
 struct Finish {
@@ -179,7 +165,7 @@ pub(crate) fn occupy(
     }
     // Behind what holds these limits, in case it has a hole: what ends then has no record.
     if let Some(memory) = amounts.memory {
-        process::bound_memory(memory.get().saturating_add(MEMORY_SPARE)).map_err(unwatched)?;
+        process::bound_memory(with_spare(memory)).map_err(unwatched)?;
     }
     if let Some(time) = amounts.cpu_time {
         process::bound_cpu_time(time.as_secs().saturating_add(CPU_SECONDS_SPARE))
@@ -207,82 +193,6 @@ pub(crate) fn occupy(
         _ => ended,
     });
     finish.finish(outcome)
-}
-
-/// Finds out whether this process may have so many files open for a guest. What was asked for is
-/// refused where not; a default is what there is.
-pub(super) fn fit_open_files(
-    count: &mut u32,
-    asked: bool,
-    granted: usize,
-) -> Result<(), LimitError> {
-    let most = process::open_files_max(granted);
-    if asked && most < *count {
-        return Err(LimitError::NoRung {
-            name: "open_files",
-            missing: format!(
-                "this process may open {most} files for the guest; ask for no more, or raise the \
-                 hard limit (`ulimit -Hn`)"
-            ),
-        });
-    }
-    *count = most.min(*count);
-    if *count == 0 {
-        let missing = "this process may open no more files; raise the hard limit (`ulimit -Hn`)";
-        return Err(LimitError::NoRung { name: "open_files", missing: missing.to_owned() });
-    }
-    Ok(())
-}
-
-/// Makes the guest wait for its share of the processors. Nothing else interrupts it.
-pub(super) fn throttle(
-    ready: &mut Ready,
-    engine: &Engine,
-    vitals: &Arc<Vitals>,
-) -> std::io::Result<()> {
-    let store = ready.store();
-    let for_guest = Arc::clone(vitals);
-    for_guest.take_up();
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
-        if let Some(wait) = for_guest.charge()? {
-            std::thread::sleep(wait);
-        }
-        Ok(UpdateDeadline::Continue(1))
-    });
-    let (engine, running) = (engine.clone(), Arc::new(AtomicBool::new(true)));
-    let ticker = move || {
-        while running.load(Relaxed) {
-            std::thread::sleep(TICK);
-            engine.increment_epoch();
-        }
-    };
-    std::thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(ticker).map(drop)
-}
-
-pub(super) fn connect(
-    spec: &SandboxSpec,
-    vitals: &Arc<Vitals>,
-    input_end: &Arc<InputEnd>,
-) -> Result<Streams, LaunchError> {
-    let flow = || Arc::clone(&vitals.flow);
-    let nobody = || LaunchError::Invocation {
-        reason: "a guest that has the process to itself has nobody to stream to or capture for"
-            .to_owned(),
-    };
-    let stdin = match &spec.capabilities.stdin {
-        Input::Closed => InEnd::closed(flow()),
-        Input::Inherit => InEnd::host(flow(), Arc::clone(input_end)),
-        Input::Bytes(_) | Input::Stream => return Err(nobody()),
-    };
-    let output = |error: bool, output: Output| match output {
-        Output::Discard => Ok(OutEnd::discard(flow())),
-        Output::Inherit => Ok(OutEnd::host(flow(), error)),
-        Output::Capture | Output::Stream => Err(nobody()),
-    };
-    let stdout = output(false, spec.capabilities.stdout)?;
-    let stderr = output(true, spec.capabilities.stderr)?;
-    Ok(Streams { stdin, stdout, stderr })
 }
 
 /// The moment after `span`; for what is longer than clocks tell, a hundred years from now.

@@ -40,16 +40,17 @@ use crate::process::WallStanding;
 use crate::process::last_call;
 use crate::process::receive_async;
 use crate::process::send_async;
-use crate::units::Bytes;
 
-use super::alone::MEMORY_SPARE;
-use super::alone::fit_open_files;
 use super::event::Event;
 use super::exit::Exit;
 use super::exit::MemoryWall;
 use super::group::Held;
 use super::group::HeldGroup;
 use super::guest::LaunchError;
+use super::handle::End;
+use super::handle::Lease;
+use super::handle::Sandbox;
+use super::handle::Told;
 use super::order::Files;
 use super::order::Order;
 use super::order::WireWall;
@@ -57,10 +58,8 @@ use super::order::Word;
 use super::pipes::Connected;
 use super::pipes::connect;
 use super::record::Record;
-use super::shared::End;
-use super::shared::Lease;
-use super::shared::Sandbox;
-use super::shared::Told;
+use super::single::fit_open_files;
+use super::single::with_spare;
 use super::spec::SandboxSpec;
 use super::vitals::Vitals;
 use super::wire;
@@ -171,11 +170,6 @@ impl Worker {
     }
 }
 
-/// The memory of a process whose guest may have this much.
-pub(super) fn with_spare(memory: Bytes) -> u64 {
-    memory.get().saturating_add(MEMORY_SPARE)
-}
-
 /// How a guest ended, as far as it is known.
 struct Said {
     exit: Exit,
@@ -234,11 +228,12 @@ pub(crate) async fn launch(
     let keeper = Keeper { worker, channel, trapped, vitals: vitals_of_keeper, begun: Some(begun) };
     let outcome = Arc::new(SetOnce::new());
     let told = Told::new(&outcome, &vitals);
-    let sandbox = Sandbox::apart(
+    let sandbox = Sandbox::new(
         (&vitals, &outcome),
-        (spec.limits, captures, amounts.open_files),
+        (spec.limits, captures),
+        amounts.open_files.unwrap_or(u32::MAX),
         (ends, captured),
-        Arc::clone(&keeper.worker),
+        Some(Arc::clone(&keeper.worker)),
     );
     tokio::spawn(async move {
         let said = keeper.keep().await;

@@ -64,8 +64,9 @@ pub(super) struct Order {
     pub(super) leash: u32,
     /// Where the call is told that ended the worker.
     pub(super) trapped: u32,
-    /// Whether the worker ends with the thread that started it, beside the leash.
-    pub(super) ends_with_parent: bool,
+    /// The process with which the worker ends, beside the leash, where its thread that started the
+    /// worker stays as long as it does.
+    pub(super) parent: Option<u32>,
     /// How much each wall is wanted.
     walls: Vec<WireNeed>,
 }
@@ -232,7 +233,7 @@ impl Order {
             empty: number(files.empty),
             leash: number(files.leash),
             trapped: number(files.trapped),
-            ends_with_parent: spec.ends_with_thread,
+            parent: spec.ends_with_thread.then(std::process::id),
             walls: Wall::ALL.map(|wall| written_need(spec.walls.need(wall))).to_vec(),
         }
     }

@@ -17,9 +17,9 @@ use crate::platform::stdio::InputEnd;
 use crate::units::Bytes;
 
 use super::exit::Exit;
-use super::shared::Captured;
-use super::shared::HostEnds;
-use super::shared::InheritedInput;
+use super::handle::Captured;
+use super::handle::HostEnds;
+use super::handle::InheritedInput;
 use super::spec::SandboxSpec;
 use super::vitals::Vitals;
 

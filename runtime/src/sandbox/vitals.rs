@@ -122,7 +122,6 @@ impl Vitals {
         let figures = &self.figures;
         figures.set(Figure::CpuLimit, limit(amounts.cpu_time));
         figures.set(Figure::OpenFilesMax, amounts.open_files.map_or(NONE, u64::from));
-        figures.set(Figure::Deadline, limit(amounts.deadline));
         figures.set(Figure::Share, amounts.cpus.map_or(NONE, |share| share.millionths().into()));
     }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::capabilities;
+use crate::capabilities::DENIALS_MAX;
 use crate::capabilities::Refusal;
 use crate::limits;
 use crate::limits::Rung;
@@ -226,9 +227,6 @@ impl<'a> From<&'a capabilities::Denial> for Denial<'a> {
 fn shown(text: &str) -> String {
     printable(&bounded(text.to_owned()))
 }
-
-/// How many denials a record has at the most.
-const DENIALS_MAX: usize = 16;
 
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)

@@ -1,7 +1,8 @@
 //! The worker: a process that runs one guest for the keeper that started it, and nothing else.
 //!
-//! It starts no thread of its own. What it is to do it is told once; how it goes the keeper reads in the figures
-//! that both share; and its end, where the guest does not come to one, is the keeper's to make.
+//! It starts no thread of its own. What it is to do it is told once; how it goes the keeper reads in
+//! the figures that both share; and its end, where the guest does not come to one, is the keeper's to
+//! make.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -20,7 +21,6 @@ use crate::engine::running_engine;
 use crate::limits::Amounts;
 use crate::limits::Figures;
 use crate::limits::STACK_DEFAULT;
-use crate::limits::Watch;
 use crate::platform::Reach;
 use crate::platform::Threads;
 use crate::platform::child::end_with;
@@ -38,10 +38,6 @@ use crate::process::Who;
 use crate::process::receive;
 use crate::process::send;
 
-use super::alone::connect;
-use super::alone::fit_open_files;
-use super::alone::throttle;
-use super::apart::with_spare;
 use super::event::Event;
 use super::exit::Exit;
 use super::guest::Ended;
@@ -54,6 +50,10 @@ use super::order::Order;
 use super::order::WireWall;
 use super::order::Word;
 use super::record::Record;
+use super::single::connect;
+use super::single::fit_open_files;
+use super::single::throttle;
+use super::single::with_spare;
 use super::spec::SandboxSpec;
 use super::vitals::Vitals;
 
@@ -165,8 +165,8 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
                 .to_owned(),
         });
     }
-    if order.ends_with_parent {
-        process::end_with_parent().map_err(broken)?;
+    if let Some(parent) = order.parent {
+        process::end_with(parent).map_err(broken)?;
     }
     let closed = close_others(number, &order).map_err(broken)?;
     let (known, kind) = order.code()?;
@@ -216,10 +216,17 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
         return Err(LaunchError::Isolation { reason: "the keeper is gone".to_owned() });
     }
     let Ended { exit, results } = run_guest(&runtime, &mut ready, &vitals)?;
-    let holds = spec.limits.holds(&amounts, Watch::Process);
-    let (stats, denials) = (vitals.stats(), vitals.denials());
-    let (walls, violation) = (Vec::new(), None);
-    let record = Record { exit, stats, holds, denials, results, walls, violation, mid_line: false };
+    // How its limits and its walls hold is the keeper's to say.
+    let record = Record {
+        exit,
+        stats: vitals.stats(),
+        holds: Vec::new(),
+        denials: vitals.denials(),
+        results,
+        walls: Vec::new(),
+        violation: None,
+        mid_line: false,
+    };
     Ok(say(channel, &Word::Ended(record.to_json())))
 }
 

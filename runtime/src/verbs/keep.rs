@@ -46,8 +46,7 @@ impl Runtime {
         let deadline = spec.limits.deadline.or(None);
         // What is asked from here on waits until somebody listens.
         let asks = Asks::block();
-        let kept = self.kept(artifact, spec, occupation, &asks);
-        let record = kept?;
+        let record = self.kept(artifact, spec, occupation, &asks)?;
         let code = record.exit.code();
         if !record.exit.was_ordered() {
             // From here on a signal ends this process, as it ends others.

@@ -277,14 +277,6 @@ pub(crate) fn thread_count() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
-/// Ends this process when the thread that started it ends, also where that has ended already.
-pub(crate) fn end_with_parent() -> io::Result<()> {
-    let before = rustix::process::getppid();
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let same = rustix::process::getppid() == before && before != Some(rustix::process::Pid::INIT);
-    if same { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
-}
-
 /// Names this process, for who lists processes.
 pub(crate) fn be_called(name: &std::ffi::CStr) {
     // Without it, it is called as its file is.

@@ -91,12 +91,6 @@ pub(crate) fn thread_count() -> Option<usize> {
     None
 }
 
-/// Does nothing.
-#[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
-pub(crate) fn end_with_parent() -> io::Result<()> {
-    Ok(())
-}
-
 /// Does nothing: the system calls it as its file is.
 pub(crate) fn be_called(_name: &std::ffi::CStr) {}
 
