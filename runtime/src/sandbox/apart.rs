@@ -249,9 +249,13 @@ pub(crate) async fn launch(
         told.tell(end);
     });
     match tokio::time::timeout(STARTING_MAX, has_begun).await {
-        Ok(Ok(begun)) => begun.map(|()| sandbox),
-        // It ended before it began, which is how it ended.
-        Ok(Err(_)) => Ok(sandbox),
+        // Where it ended before it began, that is how it ended.
+        Ok(Ok(Ok(())) | Err(_)) => Ok(sandbox),
+        // Who is told that there is no sandbox finds nothing left of it.
+        Ok(Ok(Err(error))) => {
+            let _the_same = sandbox.wait().await;
+            Err(error)
+        }
         Err(_) => Err(LaunchError::Exhausted {
             reason: "the worker did not begin within a minute; the host is too busy".to_owned(),
         }),
