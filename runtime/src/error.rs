@@ -42,6 +42,18 @@ pub enum Error {
         /// Why.
         source: Cause,
     },
+    /// Something could not be done with a sandbox that goes on alone.
+    #[error("cannot {doing} `{what}`")]
+    Roster {
+        /// What was being done.
+        doing: &'static str,
+        /// To which sandbox, or file.
+        what: String,
+        /// Of what kind the failure is.
+        kind: ErrorKind,
+        /// Why.
+        source: Cause,
+    },
     /// A guest could not be launched.
     #[error("cannot launch `{what}`")]
     Launch {
@@ -80,7 +92,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Open { .. } => ErrorKind::Unavailable,
-            Self::Prepare { kind, .. } | Self::Image { kind, .. } => *kind,
+            Self::Prepare { kind, .. } | Self::Image { kind, .. } | Self::Roster { kind, .. } => {
+                *kind
+            }
             Self::Launch { source, .. } => match source {
                 LaunchError::NotRunnable { .. } => ErrorKind::NotRunnable,
                 LaunchError::Invocation { .. } => ErrorKind::InvalidInput,
@@ -109,4 +123,10 @@ impl Error {
             },
         }
     }
+}
+
+/// An error with all its causes, for people.
+pub(crate) fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -46,6 +46,9 @@ mod trust;
 // One guest, alive.
 mod sandbox;
 
+// The sandboxes of this host that go on alone.
+mod roster;
+
 // The path.
 mod error;
 mod verbs;
@@ -85,6 +88,19 @@ pub use process::WallStanding;
 pub use process::Walls;
 pub use rootfs::InvalidVolumeName;
 pub use rootfs::VolumeName;
+pub use roster::Ending;
+pub use roster::Happening;
+pub use roster::InvalidRestart;
+pub use roster::InvalidSandboxName;
+pub use roster::Life;
+pub use roster::Line;
+pub use roster::LogPlan;
+pub use roster::LogQuery;
+pub use roster::Plan;
+pub use roster::Resident;
+pub use roster::Restart;
+pub use roster::SandboxId;
+pub use roster::SandboxName;
 pub use sandbox::Event;
 pub use sandbox::Events;
 pub use sandbox::Exit;
@@ -109,12 +125,17 @@ pub use units::Fuel;
 pub use units::InvalidQuantity;
 pub use units::parse_span;
 pub use verbs::Artifact;
+pub use verbs::AttachedInput;
+pub use verbs::Attachment;
+pub use verbs::Beside;
 pub use verbs::Build;
+pub use verbs::Enrolment;
 pub use verbs::Finding;
 pub use verbs::Freed;
 pub use verbs::ImageFiles;
 pub use verbs::ImageFormat;
 pub use verbs::Listed;
+pub use verbs::Piece;
 pub use verbs::Progress;
 pub use verbs::Reading;
 pub use verbs::Registries;
@@ -124,6 +145,7 @@ pub use verbs::RuntimeBuilder;
 pub use verbs::Source;
 pub use verbs::Standing;
 pub use verbs::StoreReport;
+pub use verbs::Usage;
 pub use verbs::Volume;
 pub use verbs::close_inherited;
 pub use verbs::keep_secrets;

@@ -28,6 +28,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("trust", &["digest", "image"]),
     // One guest, alive.
     ("sandbox", &["*"]),
+    // The sandboxes of this host that go on alone.
+    ("roster", &["units", "platform", "content", "process", "limits", "sandbox"]),
     // The path.
     ("error", &["*"]),
     ("verbs", &["*"]),

@@ -157,7 +157,31 @@ pub(crate) struct Amounts {
     pub(crate) stack: Bytes,
 }
 
+impl<T: Copy> Limit<T> {
+    /// The other one, if that says anything.
+    fn changed_by(self, other: Self) -> Self {
+        if matches!(other, Self::Default) { self } else { other }
+    }
+}
+
 impl Limits {
+    /// These, but for what `changes` says; what it leaves at its default stays.
+    #[must_use]
+    pub fn changed_by(self, changes: Self) -> Self {
+        Self {
+            memory: self.memory.changed_by(changes.memory),
+            cpus: self.cpus.changed_by(changes.cpus),
+            deadline: self.deadline.changed_by(changes.deadline),
+            cpu_time: self.cpu_time.changed_by(changes.cpu_time),
+            fuel: self.fuel.changed_by(changes.fuel),
+            output: self.output.changed_by(changes.output),
+            open_files: self.open_files.changed_by(changes.open_files),
+            table_elements: self.table_elements.changed_by(changes.table_elements),
+            instances: self.instances.changed_by(changes.instances),
+            stack: self.stack.changed_by(changes.stack),
+        }
+    }
+
     /// What holds, where `captured` says whether the host keeps the output in memory.
     ///
     /// # Errors

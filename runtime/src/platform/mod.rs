@@ -34,6 +34,7 @@ pub(crate) use host::privileges;
 pub(crate) use host::process;
 pub(crate) use host::seccomp;
 pub(crate) use host::signals;
+pub(crate) use host::socket;
 pub(crate) use host::stdio;
 pub(crate) use host::tree;
 

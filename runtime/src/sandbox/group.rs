@@ -62,6 +62,14 @@ impl Held {
 /// Whether this process has looked for what others left.
 static SWEPT: AtomicBool = AtomicBool::new(false);
 
+/// Removes the groups of keepers that are no more.
+pub(crate) fn sweep(cgroups: &Cgroups) {
+    let name = Name::new();
+    if name.started != 0 {
+        cgroups.sweep(&[Controller::Memory, Controller::Cpu], |other| name.is_left(other));
+    }
+}
+
 impl HeldGroup {
     /// Makes the group that holds what it can of these limits; nothing where that is nothing.
     pub(super) fn make(cgroups: &Cgroups, amounts: &Amounts) -> Result<Option<Self>, LaunchError> {

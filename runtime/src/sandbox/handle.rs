@@ -10,6 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::SetOnce;
 
 use crate::capabilities::Denial;
+use crate::limits::Hold;
 use crate::limits::LimitError;
 use crate::limits::Limits;
 use crate::limits::Watch;
@@ -154,26 +155,31 @@ impl Sandbox {
     /// Fails where the host, and not the guest, is what failed.
     pub async fn record(&self) -> Result<Record, LaunchError> {
         let End { exit, stats, denials, results } = self.outcome.wait().await.clone()?;
-        let (limits, captures) = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        // They hold, or they would not be there.
-        let amounts = limits.amounts(captures);
-        let held = self.worker.as_ref().map(|worker| worker.held());
-        let watch =
-            held.map_or(Watch::Shared, |Held { memory, cpus }| Watch::Worker { memory, cpus });
-        let holds = amounts.map(|amounts| limits.holds(&amounts, watch));
+        let holds = self.holds();
         let walls = self.worker.as_ref().map(|worker| worker.walls());
         let violation = self.worker.as_ref().and_then(|worker| worker.violation());
         let mid_line = self.worker.is_some() && self.vitals.flow.is_mid_line();
         Ok(Record {
             exit,
             stats,
-            holds: holds.unwrap_or_default(),
+            holds,
             denials,
             results,
             walls: walls.unwrap_or_default(),
             violation,
             mid_line,
         })
+    }
+
+    /// How each of its limits is held, in the order of [`Limits`].
+    pub fn holds(&self) -> Vec<Hold> {
+        let (limits, captures) = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.worker.as_ref().map(|worker| worker.held());
+        let watch =
+            held.map_or(Watch::Shared, |Held { memory, cpus }| Watch::Worker { memory, cpus });
+        // They hold, or they would not be there.
+        let amounts = limits.amounts(captures);
+        amounts.map(|amounts| limits.holds(&amounts, watch)).unwrap_or_default()
     }
 
     /// Whether the guest has ended.

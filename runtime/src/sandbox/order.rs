@@ -118,8 +118,9 @@ enum WireLimit {
     Unlimited,
 }
 
+/// Limits, as they are written.
 #[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
-struct WireLimits {
+pub(crate) struct WireLimits {
     memory: WireLimit,
     cpus: WireLimit,
     deadline: WireLimit,
@@ -170,7 +171,8 @@ impl From<Limits> for WireLimits {
 }
 
 impl WireLimits {
-    fn read(self) -> Option<Limits> {
+    /// The limits that were written, where each can be one.
+    pub(crate) fn read(self) -> Option<Limits> {
         let count = |number: u64| u32::try_from(number).ok();
         let span = |number| Some(Duration::from_nanos(number));
         let bytes = |number| Some(Bytes::new(number));

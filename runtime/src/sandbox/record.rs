@@ -36,6 +36,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The record that a text of [`Record::to_json`] is, or why it is none.
+    pub(crate) fn from_json(text: &str) -> Result<Self, String> {
+        wire::Record::parse(text.as_bytes()).map_err(|error| error.to_string())
+    }
+
     /// The record as one line of JSON. Times are in nanoseconds, sizes in bytes.
     pub fn to_json(&self) -> String {
         // A record holds only texts and numbers: nothing of it can fail to be written.

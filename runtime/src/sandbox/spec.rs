@@ -113,6 +113,11 @@ impl SandboxSpec {
         Ok(self)
     }
 
+    /// The guest's arguments, of which the first is its own name.
+    pub fn arguments(&self) -> &[String] {
+        &self.capabilities.arguments
+    }
+
     /// Where the guest sees the directories that it was granted.
     pub fn places(&self) -> impl Iterator<Item = &str> {
         self.capabilities.directories.iter().map(Directory::guest)

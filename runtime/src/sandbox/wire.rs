@@ -79,8 +79,9 @@ struct Frame<'a> {
     offset: Option<u64>,
 }
 
-#[derive(Deserialize, Serialize)]
-struct Stats {
+/// What a guest used, as it is written.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Stats {
     elapsed_ns: u64,
     cpu_time_ns: u64,
     memory_bytes: u64,
@@ -196,6 +197,36 @@ impl From<&stats::Stats> for Stats {
             denials: stats.denials,
             first_instruction_ns: stats.first_instruction.map(nanos),
         }
+    }
+}
+
+/// How a limit is held, as it is written apart from a record.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct WireHold {
+    name: String,
+    amount: Option<String>,
+    rung: String,
+    asked: bool,
+}
+
+impl From<&limits::Hold> for WireHold {
+    fn from(hold: &limits::Hold) -> Self {
+        let limits::Hold { name, amount, rung, asked } = hold;
+        Self {
+            name: (*name).to_owned(),
+            amount: amount.clone(),
+            rung: rung.word().to_owned(),
+            asked: *asked,
+        }
+    }
+}
+
+impl WireHold {
+    /// What was written, where it can be.
+    pub(crate) fn read(&self) -> Option<limits::Hold> {
+        let (name, rung) = (self.name.as_str().into(), self.rung.as_str().into());
+        let amount = self.amount.as_deref().map(Into::into);
+        Hold { name, amount, rung, asked: self.asked }.parsed().ok()
     }
 }
 

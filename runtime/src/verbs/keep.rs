@@ -129,16 +129,19 @@ fn answer(sandbox: &Sandbox, ask: Ask, grace: Duration, stop_at: &mut Option<Ins
         Ask::Soon(_) if stop_at.is_some() => sandbox.end_as_stopped(),
         Ask::Soon(_) => {
             sandbox.begin_to_stop();
-            let now = Instant::now();
-            // For what is longer than clocks tell, a hundred years from now.
-            let far = || now + Duration::from_hours(100 * 365 * 24);
-            *stop_at = Some(now.checked_add(grace).unwrap_or_else(far));
+            *stop_at = Some(after(grace));
         }
     }
 }
 
+/// The moment when a span is over; for what is longer than clocks tell, a hundred years from now.
+pub(super) fn after(span: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(span).unwrap_or_else(|| now + Duration::from_hours(100 * 365 * 24))
+}
+
 /// Waits until a moment, or for ever.
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,

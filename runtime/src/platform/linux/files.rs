@@ -52,6 +52,18 @@ pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a file of ours to add to its end, and creates it, readable by its owner alone, where there is
+/// none.
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW;
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}
+
 /// Creates a directory of ours, and its parents; one that exists is left as it is.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -135,6 +147,15 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
 /// Takes the lock if nobody else holds it, and says whether that was so.
 pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Takes the lock together with others if nobody has it alone, and says whether that was so.
+pub(crate) fn try_lock_shared(file: &File) -> io::Result<bool> {
+    match file.try_lock_shared() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),

@@ -42,6 +42,12 @@ pub(crate) fn mappings_in_use() -> Option<u64> {
     Some(maps.lines().count() as u64)
 }
 
+/// What tells this start of the system from all others.
+pub(crate) fn boot() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}
+
 /// The name and version of the system, for people.
 pub(crate) fn system() -> String {
     let name = rustix::system::uname();

@@ -23,5 +23,6 @@ pub(crate) mod privileges;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod signals;
+pub(crate) mod socket;
 pub(crate) mod stdio;
 pub(crate) mod tree;

@@ -272,6 +272,21 @@ pub(crate) fn share_one_heap() {
     }
 }
 
+/// Leaves the terminal, and whoever started this process: it goes on without them. Its standard
+/// streams read as ended, and swallow what is written.
+pub(crate) fn go_on_alone() -> io::Result<()> {
+    let nothing = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    // Who leads a group of processes cannot leave it, and has no terminal to lose.
+    match rustix::process::setsid() {
+        Ok(_) | Err(rustix::io::Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    rustix::stdio::dup2_stdin(&nothing)?;
+    rustix::stdio::dup2_stdout(&nothing)?;
+    rustix::stdio::dup2_stderr(&nothing)?;
+    Ok(())
+}
+
 /// How many threads this process has, where the system tells.
 pub(crate) fn thread_count() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)

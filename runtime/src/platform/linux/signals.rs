@@ -110,6 +110,16 @@ fn asked(signal: libc::c_int) -> Option<Ask> {
     }
 }
 
+/// Whether a signal is a polite request to end.
+pub(crate) fn asks_soon(signal: i32) -> bool {
+    matches!(asked(signal), Some(Ask::Soon(_)))
+}
+
+/// Whether a signal ends a program at once that does nothing about it, and is sent for that.
+pub(crate) fn ends(signal: i32) -> bool {
+    matches!(signal, libc::SIGINT | libc::SIGQUIT | libc::SIGKILL | libc::SIGABRT)
+}
+
 /// Asks, as they come.
 #[derive(Debug)]
 pub(crate) struct Listening(AsyncFd<OwnedFd>);

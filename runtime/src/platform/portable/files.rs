@@ -48,6 +48,11 @@ pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
+/// Opens a file of ours to add to its end, and creates it where there is none.
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
 /// Creates a directory of ours, and its parents; one that exists is left as it is.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
@@ -102,6 +107,15 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
 /// Takes the lock if nobody else holds it, and says whether that was so.
 pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Takes the lock together with others if nobody has it alone, and says whether that was so.
+pub(crate) fn try_lock_shared(file: &File) -> io::Result<bool> {
+    match file.try_lock_shared() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),

@@ -29,6 +29,11 @@ pub(crate) fn memory_bound() -> Option<String> {
     None
 }
 
+/// Nothing: nobody tells one start of the system from another.
+pub(crate) fn boot() -> Option<String> {
+    None
+}
+
 /// The name of the system, for people.
 pub(crate) fn system() -> String {
     format!("{} ({}), portable build", std::env::consts::OS, std::env::consts::ARCH)

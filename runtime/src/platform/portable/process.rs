@@ -86,6 +86,11 @@ pub(crate) fn leave_memory_behind() {}
 /// Does nothing: the allocator is the system's own.
 pub(crate) fn share_one_heap() {}
 
+/// Fails: the standard library knows no terminals.
+pub(crate) fn go_on_alone() -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system cannot leave a process behind"))
+}
+
 /// Nobody tells.
 pub(crate) fn thread_count() -> Option<usize> {
     None

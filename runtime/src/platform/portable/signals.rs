@@ -73,3 +73,13 @@ impl Listening {
 
 /// Does nothing: there are no keepers.
 pub(crate) fn leave_to_keeper() {}
+
+/// Whether a signal is a polite request to end: nobody sends one here.
+pub(crate) fn asks_soon(_signal: i32) -> bool {
+    false
+}
+
+/// Whether a signal ends a program at once.
+pub(crate) fn ends(_signal: i32) -> bool {
+    false
+}

@@ -1,0 +1,508 @@
+//! The folder of the roster: a directory for each sandbox, a link for each name, and a lock that
+//! says whether a sandbox has a keeper.
+//!
+//! ```text
+//! ids/ID/entry        what is known of it
+//! ids/ID/keeper       locked by its keeper, for as long as that lives
+//! ids/ID/control      where its keeper listens
+//! ids/ID/log, log.1   what it wrote
+//! names/NAME          leads to its id
+//! ```
+//!
+//! A directory is made and removed under a name that is no id, so that whoever looks sees a whole
+//! one or none. Whoever holds the lock of a directory is the one who may write in it.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use crate::content::Folder;
+use crate::content::FolderError;
+use crate::platform::files;
+use crate::platform::machine;
+use crate::platform::tree::Directory;
+
+use super::entry::Ending;
+use super::entry::InvalidEntry;
+use super::entry::Life;
+use super::entry::Plan;
+use super::entry::Resident;
+use super::name::SandboxId;
+use super::name::SandboxName;
+use super::name::could_begin_one;
+
+/// The longest entry that is read. What is in one is bounded where it is made: the arguments of a
+/// command line are the most of it.
+const ENTRY_SIZE_MAX: usize = 16 << 20;
+
+/// What is in front of the name of a directory that is not whole: not yet, or no more.
+const PART: &str = ".part-";
+
+/// The file of an entry.
+const ENTRY: &str = "entry";
+
+/// The file that a keeper locks.
+const KEEPER: &str = "keeper";
+
+/// Where a keeper listens.
+pub(super) const CONTROL: &str = "control";
+
+/// The sandboxes of this host that one user keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Roster {
+    folder: Folder,
+    ids: Folder,
+    names: Folder,
+}
+
+/// What the roster can fail at.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RosterError {
+    #[error("cannot use the roster")]
+    Folder(#[from] FolderError),
+    #[error("cannot {what} `{}`", path.display())]
+    File { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("there is no such sandbox")]
+    Missing,
+    #[error("several sandboxes have ids that begin so: {0}")]
+    Ambiguous(String),
+    #[error("the name is taken by the sandbox {0}; remove that or give it another name")]
+    Taken(String),
+    #[error("it is running; stop it first, or force it")]
+    Kept,
+    #[error("what is known of it is damaged; remove it with force")]
+    Damaged(#[from] InvalidEntry),
+}
+
+/// A place in the roster that this process holds: it is the sandbox's keeper, or nobody is.
+#[derive(Debug)]
+pub(crate) struct Held {
+    roster: Roster,
+    folder: Folder,
+    boot: Option<String>,
+    lock: File,
+}
+
+fn at<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RosterError + 'a {
+    move |source| RosterError::File { what, path: path.to_owned(), source }
+}
+
+/// A name that no directory of the roster has.
+fn part() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{PART}{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed))
+}
+
+impl Roster {
+    /// Opens the folder, and makes one where there is none.
+    pub(crate) fn open(path: &Path) -> Result<Self, RosterError> {
+        let folder = Folder::open(path)?;
+        let ids = Folder::open(&path.join("ids"))?;
+        let names = Folder::open(&path.join("names"))?;
+        Ok(Self { folder, ids, names })
+    }
+
+    /// The folder as a whole, for what is told of all sandboxes.
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Makes a place for a sandbox. This process is its keeper from now on.
+    pub(crate) fn enrol(
+        &self,
+        name: Option<&SandboxName>,
+        plan: &Plan,
+    ) -> Result<(Resident, Held), RosterError> {
+        /// How often somebody who clears may come between.
+        const TRIES: u32 = 3;
+        let mut tries = 1;
+        loop {
+            let draft = self.draft()?;
+            match self.make(&draft, name, plan) {
+                Ok(made) => return Ok(made),
+                Err(error) => {
+                    // What is left is removed by whoever clears.
+                    let _left = fs::remove_dir_all(&draft);
+                    let was_cleared = matches!(&error, RosterError::File { source, .. }
+                        if source.kind() == io::ErrorKind::NotFound);
+                    if !was_cleared || tries == TRIES {
+                        return Err(error);
+                    }
+                    tries += 1;
+                }
+            }
+        }
+    }
+
+    /// A directory that nobody looks for.
+    fn draft(&self) -> Result<PathBuf, RosterError> {
+        let path = self.ids.path();
+        let ids = Directory::open(path).map_err(at("open", path))?;
+        loop {
+            let name = part();
+            match ids.create_directory(&name, 0o700) {
+                Ok(()) => return Ok(self.ids.path_of(&name)),
+                // Of a process of the same number that is no more.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(at("make a directory in", path)(error)),
+            }
+        }
+    }
+
+    fn make(
+        &self,
+        draft: &Path,
+        name: Option<&SandboxName>,
+        plan: &Plan,
+    ) -> Result<(Resident, Held), RosterError> {
+        let id = SandboxId::new();
+        let path = self.ids.path_of(id.as_str());
+        let own = Folder::open(draft)?;
+        let keeper = own.path_of(KEEPER);
+        let lock = files::open_lock(&keeper).map_err(at("make", &keeper))?;
+        files::lock(&lock).map_err(at("lock", &keeper))?;
+        let name = match name {
+            Some(name) => self.take(name, &id).map(|()| name.clone())?,
+            None => self.take_any(&id)?,
+        };
+        let resident = Resident::new(id.clone(), name.clone(), plan.clone());
+        let boot = machine::boot();
+        let bytes = resident.to_bytes(boot.as_deref());
+        let placed = own.write(ENTRY, &[&bytes]).map_err(RosterError::from);
+        let placed = placed.and_then(|()| fs::rename(draft, &path).map_err(at("make", &path)));
+        let folder = placed.and_then(|()| Ok(Folder::open(&path)?));
+        match folder {
+            Ok(folder) => Ok((resident, Held { roster: self.clone(), folder, boot, lock })),
+            Err(error) => {
+                self.give_up(&name, &id);
+                Err(error)
+            }
+        }
+    }
+
+    fn names(&self) -> Result<Directory, RosterError> {
+        let path = self.names.path();
+        Directory::open(path).map_err(at("open", path))
+    }
+
+    /// Takes a name for a sandbox. One that leads to a sandbox that is no more is free.
+    fn take(&self, name: &SandboxName, id: &SandboxId) -> Result<(), RosterError> {
+        /// How long somebody may have a name whose sandbox is not to be seen yet, in steps.
+        const PATIENCE: u32 = 100;
+        /// A step.
+        const STEP: Duration = Duration::from_millis(2);
+        let path = self.names.path_of(name.as_str());
+        let names = self.names()?;
+        let mut steps = 0;
+        loop {
+            match names.create_link(name.as_str(), OsStr::new(id.as_str())) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(at("take the name", &path)(error)),
+            }
+            let Ok(other) = names.read_link(name.as_str()) else { continue };
+            let other = SandboxId::parse(&other.to_string_lossy());
+            if let Some(other) = other.filter(|other| self.path_of(other).exists()) {
+                return Err(RosterError::Taken(other.short().to_owned()));
+            }
+            if steps < PATIENCE && self.is_in_the_making() {
+                steps += 1;
+                std::thread::sleep(STEP);
+                continue;
+            }
+            let _others_were_first = names.remove_file(name.as_str());
+        }
+    }
+
+    /// Whether somebody is just making a place.
+    fn is_in_the_making(&self) -> bool {
+        self.parts().iter().any(|path| !is_free(path))
+    }
+
+    fn take_any(&self, id: &SandboxId) -> Result<SandboxName, RosterError> {
+        /// How many names without a number are tried.
+        const PLAIN: u32 = 8;
+        for count in 0.. {
+            let name = SandboxName::by_chance();
+            let name = if count < PLAIN { name } else { name.numbered(count) };
+            match self.take(&name, id) {
+                Ok(()) => return Ok(name),
+                Err(RosterError::Taken(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(RosterError::Missing)
+    }
+
+    /// Frees a name, if it is this sandbox's.
+    fn give_up(&self, name: &SandboxName, id: &SandboxId) {
+        if let Ok(names) = self.names()
+            && names.read_link(name.as_str()).is_ok_and(|other| other == id.as_str())
+        {
+            let _gone = names.remove_file(name.as_str());
+        }
+    }
+
+    /// Gives a sandbox another name.
+    pub(crate) fn rename(
+        &self,
+        id: &SandboxId,
+        old: Option<&SandboxName>,
+        new: &SandboxName,
+    ) -> Result<(), RosterError> {
+        if old == Some(new) {
+            return Ok(());
+        }
+        // It has two for a moment, which is better than none.
+        self.take(new, id)?;
+        if let Some(old) = old {
+            self.give_up(old, id);
+        }
+        Ok(())
+    }
+
+    /// All names, by the ids that have them.
+    fn all_names(&self) -> Result<HashMap<SandboxId, SandboxName>, RosterError> {
+        let names = self.names()?;
+        let mut all = HashMap::new();
+        for text in self.names.names() {
+            let Ok(name) = text.parse::<SandboxName>() else { continue };
+            let Ok(link) = names.read_link(&text) else { continue };
+            if let Some(id) = SandboxId::parse(&link.to_string_lossy()) {
+                all.insert(id, name);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The ids of all sandboxes.
+    fn all_ids(&self) -> Vec<SandboxId> {
+        self.ids.names().iter().filter_map(|name| SandboxId::parse(name)).collect()
+    }
+
+    /// All sandboxes, the newest first, and the ids of those of which nothing can be read.
+    pub(crate) fn all(&self) -> Result<(Vec<Resident>, Vec<SandboxId>), RosterError> {
+        let mut names = self.all_names()?;
+        let (mut all, mut damaged) = (Vec::new(), Vec::new());
+        for id in self.all_ids() {
+            let name = names.remove(&id);
+            match self.read(&id, name.as_ref()) {
+                Ok(resident) => all.push(resident),
+                Err(RosterError::Damaged(_)) if self.path_of(&id).exists() => damaged.push(id),
+                // It was removed meanwhile.
+                Err(_) => {}
+            }
+        }
+        all.sort_by(|one, other| other.created.cmp(&one.created).then(one.id.cmp(&other.id)));
+        Ok((all, damaged))
+    }
+
+    /// The id that people mean: by a name, an id, or the start of one.
+    pub(crate) fn find(&self, text: &str) -> Result<SandboxId, RosterError> {
+        if text.parse::<SandboxName>().is_ok()
+            && let Ok(link) = self.names()?.read_link(text)
+            && let Some(id) = SandboxId::parse(&link.to_string_lossy())
+            && self.ids.path_of(id.as_str()).exists()
+        {
+            return Ok(id);
+        }
+        if !could_begin_one(text) {
+            return Err(RosterError::Missing);
+        }
+        let mut found = self.all_ids();
+        found.retain(|id| id.as_str().starts_with(text));
+        match &found[..] {
+            [] => Err(RosterError::Missing),
+            [id] => Ok(id.clone()),
+            several => {
+                let ids: Vec<_> = several.iter().take(8).map(SandboxId::short).collect();
+                Err(RosterError::Ambiguous(ids.join(", ")))
+            }
+        }
+    }
+
+    /// What is known of a sandbox.
+    pub(crate) fn get(&self, id: &SandboxId) -> Result<Resident, RosterError> {
+        self.read(id, self.all_names()?.get(id))
+    }
+
+    /// Where what a sandbox has is kept.
+    pub(crate) fn path_of(&self, id: &SandboxId) -> PathBuf {
+        self.ids.path_of(id.as_str())
+    }
+
+    fn folder_of(&self, id: &SandboxId) -> Result<Folder, RosterError> {
+        let path = self.path_of(id);
+        if !path.exists() {
+            return Err(RosterError::Missing);
+        }
+        Ok(Folder::open(&path)?)
+    }
+
+    fn read(&self, id: &SandboxId, name: Option<&SandboxName>) -> Result<Resident, RosterError> {
+        let folder = self.folder_of(id)?;
+        let read = || {
+            let bytes = folder.read_small(ENTRY, ENTRY_SIZE_MAX).unwrap_or_default();
+            Resident::parse(id.clone(), name.cloned(), &bytes)
+        };
+        let found = read();
+        if found.as_ref().is_ok_and(|(resident, _)| resident.life == Life::Exited)
+            || !is_free(folder.path())
+        {
+            return Ok(found?.0);
+        }
+        // Its keeper is gone, and may have written its last word since.
+        let (mut resident, boot) = read()?;
+        if resident.life != Life::Exited {
+            settle(&mut resident, boot != machine::boot());
+        }
+        Ok(resident)
+    }
+
+    /// Takes the place of a keeper that is gone; refused where there is one.
+    pub(crate) fn hold(&self, id: &SandboxId) -> Result<Held, RosterError> {
+        let folder = self.folder_of(id)?;
+        let path = folder.path_of(KEEPER);
+        let lock = files::open_lock(&path).map_err(at("open", &path))?;
+        if !try_alone(&lock).map_err(at("lock", &path))? {
+            return Err(RosterError::Kept);
+        }
+        if !files::is_at(&lock, &path) {
+            return Err(RosterError::Missing);
+        }
+        Ok(Held { roster: self.clone(), folder, boot: machine::boot(), lock })
+    }
+
+    /// Whether a sandbox has a keeper.
+    pub(crate) fn is_kept(&self, id: &SandboxId) -> bool {
+        !is_free(&self.path_of(id))
+    }
+
+    /// Waits until a sandbox has no keeper.
+    pub(crate) fn wait(&self, id: &SandboxId) -> Result<(), RosterError> {
+        let path = self.path_of(id).join(KEEPER);
+        match files::open_own(&path) {
+            Ok(lock) => lock.lock_shared().map_err(at("wait for", &path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(at("open", &path)(error)),
+        }
+    }
+
+    /// The directories of sandboxes in the making, or that are being removed.
+    fn parts(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.ids.path()).into_iter().flatten().flatten();
+        let parts = entries.filter(|e| e.file_name().to_string_lossy().starts_with(PART));
+        parts.map(|entry| entry.path()).collect()
+    }
+
+    /// Writes down what became of sandboxes whose keepers are gone, and removes what others left in
+    /// the middle of their work. Says which sandboxes lost their keepers.
+    pub(crate) fn clear(&self) -> Result<Vec<SandboxId>, RosterError> {
+        for path in self.parts().iter().filter(|path| is_free(path)) {
+            let _others_may_be_first = fs::remove_dir_all(path);
+        }
+        let names = self.names()?;
+        for name in self.names.names() {
+            let link = names.read_link(&name).ok();
+            let id = link.and_then(|link| SandboxId::parse(&link.to_string_lossy()));
+            let is_there = id.is_some_and(|id| self.path_of(&id).exists());
+            if !is_there && !self.is_in_the_making() {
+                let _gone = names.remove_file(&name);
+            }
+        }
+        let mut lost = Vec::new();
+        for id in self.all_ids() {
+            // Who has a keeper is none of our business.
+            let Ok(held) = self.hold(&id) else { continue };
+            let Some(bytes) = held.folder.read_small(ENTRY, ENTRY_SIZE_MAX) else { continue };
+            let Ok((mut resident, boot)) = Resident::parse(id.clone(), None, &bytes) else {
+                continue;
+            };
+            if resident.life != Life::Exited {
+                settle(&mut resident, boot != held.boot);
+                lost.push(id.clone());
+                if !resident.plan.remove {
+                    held.write(&resident)?;
+                }
+            }
+            if resident.plan.remove {
+                held.remove(&id)?;
+            }
+        }
+        Ok(lost)
+    }
+}
+
+/// Says of a sandbox whose keeper is gone how it ended.
+fn settle(resident: &mut Resident, rebooted: bool) {
+    resident.life = Life::Exited;
+    resident.keeper = None;
+    resident.ended.get_or_insert_with(SystemTime::now);
+    if resident.started.is_some_and(|started| resident.ended.is_some_and(|ended| ended < started)) {
+        resident.ended = Some(SystemTime::now());
+    }
+    resident.ending = Some(if rebooted { Ending::Rebooted } else { Ending::KeeperLost });
+}
+
+/// Takes a lock alone. Those who look whether somebody has it hold it together for a moment.
+fn try_alone(lock: &File) -> io::Result<bool> {
+    /// How often it is tried.
+    const TRIES: u32 = 20;
+    for _ in 0..TRIES {
+        if files::try_lock(lock)? {
+            return Ok(true);
+        }
+        if files::try_lock_shared(lock)? {
+            // Others hold it together: they look, and are no keepers.
+            lock.unlock()?;
+        } else if !files::try_lock(lock)? {
+            return Ok(false);
+        } else {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(false)
+}
+
+/// Whether nobody keeps the sandbox of this directory.
+fn is_free(folder: &Path) -> bool {
+    let Ok(lock) = files::open_own(&folder.join(KEEPER)) else { return true };
+    files::try_lock_shared(&lock).unwrap_or(false)
+}
+
+impl Held {
+    /// Where what the sandbox has is kept.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes what is known of the sandbox.
+    pub(crate) fn write(&self, resident: &Resident) -> Result<(), RosterError> {
+        Ok(self.folder.write(ENTRY, &[&resident.to_bytes(self.boot.as_deref())])?)
+    }
+
+    /// Removes the sandbox with all that is kept of it.
+    pub(crate) fn remove(self, id: &SandboxId) -> Result<(), RosterError> {
+        let away = self.roster.ids.path_of(&part());
+        let path = self.folder.path();
+        fs::rename(path, &away).map_err(at("remove", path))?;
+        for (other, name) in self.roster.all_names()? {
+            if other == *id {
+                self.roster.give_up(&name, id);
+            }
+        }
+        // Held until it is gone, so that nobody else clears it away.
+        let removed = fs::remove_dir_all(&away);
+        drop(self.lock);
+        removed.map_err(at("remove", &away))
+    }
+}

@@ -1,0 +1,425 @@
+//! What a keeper that stays knows of its sandbox, and how it answers those who ask for it.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::broadcast;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::limits::Limits;
+use crate::platform::signals;
+use crate::roster::Answer;
+use crate::roster::Asker;
+use crate::roster::Desk;
+use crate::roster::Ending;
+use crate::roster::Frame;
+use crate::roster::Held;
+use crate::roster::Life;
+use crate::roster::Log;
+use crate::roster::Plan;
+use crate::roster::Request;
+use crate::roster::Resident;
+use crate::roster::Roster;
+use crate::roster::answer;
+use crate::roster::hand_on;
+use crate::roster::hear;
+use crate::roster::next_frame;
+use crate::sandbox::Sandbox;
+
+use super::beside;
+use super::enrol::Guest;
+use super::stay::is_out_of_memory;
+
+/// How many may ask at the same moment.
+const ASKERS_MAX: usize = 256;
+
+/// How many pieces of output wait for one who is attached and slow.
+const PIECES_MAX: usize = 256;
+
+/// What the one who keeps the guest is to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Command {
+    /// Have it stop, within this time or its own.
+    Stop(Option<Duration>),
+    /// End it by this signal.
+    Kill(i32),
+}
+
+/// A piece of what the guest wrote.
+type Piece = (bool, Arc<[u8]>);
+
+/// The guest's standard input.
+type Input = Box<dyn AsyncWrite + Unpin>;
+
+/// What a keeper that stays knows. All of it is on one thread.
+pub(super) struct Post {
+    roster: Roster,
+    resident: RefCell<Resident>,
+    /// Until its end, or its removal, was written.
+    held: RefCell<Option<Held>>,
+    log: RefCell<Log>,
+    sandbox: RefCell<Option<Arc<Sandbox>>>,
+    input: RefCell<Option<Rc<tokio::sync::Mutex<Input>>>>,
+    /// What was changed of its limits since it was planned.
+    changes: Cell<Limits>,
+    orders: UnboundedSender<Command>,
+    output: broadcast::Sender<Piece>,
+    /// How often it ended, and with which code last.
+    ends: watch::Sender<(u32, u8)>,
+    askers: Cell<usize>,
+}
+
+impl std::fmt::Debug for Post {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Post").field("resident", &self.resident).finish_non_exhaustive()
+    }
+}
+
+impl Post {
+    pub(super) fn new(
+        roster: Roster,
+        (resident, held): (Resident, Held),
+        orders: UnboundedSender<Command>,
+    ) -> Rc<Self> {
+        let log = Log::open(held.path(), resident.plan.log);
+        Rc::new(Self {
+            roster,
+            resident: RefCell::new(resident),
+            held: RefCell::new(Some(held)),
+            log: RefCell::new(log),
+            sandbox: RefCell::default(),
+            input: RefCell::default(),
+            changes: Cell::default(),
+            orders,
+            output: broadcast::channel(PIECES_MAX).0,
+            ends: watch::channel((0, 0)).0,
+            askers: Cell::default(),
+        })
+    }
+
+    /// What is known of it.
+    pub(super) fn resident(&self) -> Resident {
+        self.resident.borrow().clone()
+    }
+
+    /// Its name, for people.
+    pub(super) fn name(&self) -> String {
+        let resident = self.resident.borrow();
+        resident.name.as_ref().map_or_else(|| resident.id.short().to_owned(), ToString::to_string)
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        self.resident.borrow().plan.clone()
+    }
+
+    /// What was changed of its limits since it was planned.
+    pub(super) fn changes(&self) -> Limits {
+        self.changes.get()
+    }
+
+    /// Writes down that something happened to it.
+    pub(super) fn note(&self, action: &str, more: &[(&str, &str)]) {
+        let resident = self.resident.borrow();
+        let name = resident.name.as_ref().map_or("", |name| name.as_str());
+        let own = [("image", resident.plan.image.as_str()), ("name", name)];
+        self.roster.note(&resident.id, action, &[&own, more].concat());
+    }
+
+    /// Changes what is known of it, and writes that.
+    fn change(&self, change: impl FnOnce(&mut Resident)) {
+        let mut resident = self.resident.borrow_mut();
+        change(&mut resident);
+        resident.log_lost = self.log.borrow().lost();
+        if let Some(held) = &*self.held.borrow() {
+            // Where the disk is full, what was known before stays; its end is found out without it.
+            let _as_before = held.write(&resident);
+        }
+    }
+
+    /// Its guest has begun.
+    pub(super) fn begin(&self, sandbox: &Sandbox) {
+        self.note("start", &[]);
+        self.change(|resident| {
+            resident.life = Life::Running;
+            resident.started = Some(SystemTime::now());
+            resident.limits = sandbox.holds();
+        });
+    }
+
+    /// This is it.
+    pub(super) fn took(&self, sandbox: Arc<Sandbox>) {
+        let input = sandbox.stdin().map(|input| {
+            let input: Input = Box::new(input);
+            Rc::new(tokio::sync::Mutex::new(input))
+        });
+        self.input.replace(input);
+        self.sandbox.replace(Some(sandbox));
+    }
+
+    /// Nothing more is there for the guest to read.
+    pub(super) fn close_input(&self) {
+        self.input.replace(None);
+    }
+
+    /// Its guest has ended.
+    pub(super) fn left(&self) {
+        self.sandbox.replace(None);
+        self.input.replace(None);
+    }
+
+    /// Its guest is about to be started again.
+    pub(super) fn restarting(&self, ending: &Ending) {
+        self.tell_of(ending);
+        self.change(|resident| {
+            resident.life = Life::Restarting;
+            resident.ended = Some(SystemTime::now());
+            resident.ending = Some(ending.clone());
+            resident.restarts += 1;
+        });
+        self.ends.send_modify(|(count, code)| (*count, *code) = (*count + 1, ending.code()));
+        self.note("restart", &[]);
+    }
+
+    fn tell_of(&self, ending: &Ending) {
+        if is_out_of_memory(ending) {
+            self.note("oom", &[]);
+        }
+        let code = ending.code().to_string();
+        self.note("die", &[("exitCode", &code), ("reason", ending.reason())]);
+    }
+
+    /// It has ended for good. What is asked of it is asked of its entry from here on.
+    pub(super) fn end(&self, ending: Ending) {
+        self.tell_of(&ending);
+        let code = ending.code();
+        self.change(|resident| {
+            resident.life = Life::Exited;
+            resident.keeper = None;
+            resident.ended = Some(SystemTime::now());
+            resident.ending = Some(ending);
+        });
+        if self.resident.borrow().plan.remove {
+            self.give_up();
+        }
+        // Whoever is told of the end finds nobody who keeps it.
+        drop(self.held.take());
+        self.ends.send_modify(|(count, last)| (*count, *last) = (*count + 1, code));
+    }
+
+    /// It goes from the roster.
+    pub(super) fn give_up(&self) {
+        if let Some(held) = self.held.take() {
+            // What is left is removed by whoever clears.
+            let _left = held.remove(&self.resident.borrow().id);
+            self.note("destroy", &[]);
+        }
+    }
+
+    /// Waits until those who asked were answered.
+    pub(super) async fn farewell(&self, limit: Duration) {
+        /// How often it is looked.
+        const STEP: Duration = Duration::from_millis(1);
+        let all = async {
+            while 0 < self.askers.get() {
+                tokio::time::sleep(STEP).await;
+            }
+        };
+        // Who does not listen is not told.
+        let _unheard = tokio::time::timeout(limit, all).await;
+    }
+
+    /// The guest wrote something.
+    pub(super) fn wrote(&self, is_error: bool, bytes: &[u8]) {
+        self.log.borrow_mut().write(is_error, bytes);
+        if 0 < self.output.receiver_count() {
+            let _unheard = self.output.send((is_error, bytes.into()));
+        }
+    }
+
+    /// Tells of ends, by their count and code.
+    pub(super) fn ends(&self) -> watch::Receiver<(u32, u8)> {
+        self.ends.subscribe()
+    }
+
+    pub(super) fn sandbox(&self) -> Result<Arc<Sandbox>, Box<Answer>> {
+        let sandbox = self.sandbox.borrow().clone();
+        sandbox.ok_or_else(|| refusal("it is not running just now"))
+    }
+
+    fn order(&self, command: Command) {
+        // The one who takes orders is there as long as this is.
+        let _unheard = self.orders.send(command);
+    }
+
+    /// Waits for the next end, and says with which code it was.
+    async fn next_end(&self) -> u8 {
+        let mut ends = self.ends.subscribe();
+        // It stays as long as this does.
+        let _there = ends.changed().await;
+        let end = *ends.borrow();
+        end.1
+    }
+
+    async fn answer_to(&self, request: Request) -> Result<Answer, Box<Answer>> {
+        match request {
+            Request::Stop { grace } => {
+                self.order(Command::Stop(grace));
+                Ok(Answer::Ended(self.next_end().await))
+            }
+            Request::Kill { signal } => {
+                self.sandbox()?;
+                self.order(command_of(signal)?);
+                Ok(Answer::Done)
+            }
+            Request::Update(limits) => {
+                let changes =
+                    limits.read().ok_or_else(|| refusal("what it asks for is out of range"))?;
+                let sandbox = self.sandbox()?;
+                let updated = sandbox.update(|limits| *limits = limits.changed_by(changes));
+                updated.map_err(refusal)?;
+                self.changes.set(self.changes.get().changed_by(changes));
+                self.change(|resident| resident.limits = sandbox.holds());
+                self.note("update", &[]);
+                Ok(Answer::Done)
+            }
+            Request::Pause | Request::Resume => Err(refusal("this keeper cannot pause")),
+            Request::Rename(name) => {
+                let name = name.parse().map_err(refusal)?;
+                self.change(|resident| resident.name = Some(name));
+                Ok(Answer::Done)
+            }
+            Request::Stats => {
+                let sandbox = self.sandbox()?;
+                Ok(Answer::Stats {
+                    stats: (&sandbox.stats()).into(),
+                    limits: sandbox.holds().iter().map(Into::into).collect(),
+                    is_paused: false,
+                })
+            }
+            Request::Wait => Ok(Answer::Ended(self.next_end().await)),
+            // They have more to say than one answer.
+            Request::Attach | Request::Exec(_) => Ok(Answer::Done),
+        }
+    }
+}
+
+/// Why something cannot be done.
+fn refusal(reason: impl std::fmt::Display) -> Box<Answer> {
+    Box::new(Answer::Refused(reason.to_string()))
+}
+
+/// What a signal does to a guest, which hears none.
+fn command_of(signal: i32) -> Result<Command, Box<Answer>> {
+    if signals::asks_soon(signal) {
+        Ok(Command::Stop(None))
+    } else if signals::ends(signal) {
+        Ok(Command::Kill(signal))
+    } else {
+        Err(refusal(format_args!(
+            "a guest has no signals, and {signal} ends nothing: INT, QUIT, ABRT and KILL end it at \
+             once, TERM and HUP ask it to stop"
+        )))
+    }
+}
+
+/// Answers those who ask, each by a task.
+pub(super) async fn attend(desk: Desk, post: Rc<Post>, guest: Rc<Guest>) {
+    /// How long it takes until somebody can be heard again, where the host has no room for him.
+    const BREATH: Duration = Duration::from_millis(100);
+    loop {
+        let Ok(asker) = desk.next().await else {
+            tokio::time::sleep(BREATH).await;
+            continue;
+        };
+        // Who comes when all are busy finds the door shut.
+        if ASKERS_MAX <= post.askers.get() {
+            continue;
+        }
+        post.askers.set(post.askers.get() + 1);
+        let (post, guest) = (Rc::clone(&post), Rc::clone(&guest));
+        tokio::task::spawn_local(async move {
+            // Who leaves before he is answered is not answered.
+            let _left = serve(asker, &post, &guest).await;
+            post.askers.set(post.askers.get() - 1);
+        });
+    }
+}
+
+async fn serve(mut asker: Asker, post: &Post, guest: &Guest) -> std::io::Result<()> {
+    let request = match hear(&mut asker).await {
+        Ok(request) => request,
+        Err(error) => {
+            let refused = Answer::Refused(format!("what was asked makes no sense: {error}"));
+            return answer(&mut asker, &refused).await;
+        }
+    };
+    let request = match request {
+        Request::Attach => return attach(asker, post).await,
+        Request::Exec(exec) => return beside::run(asker, post, guest, exec).await,
+        request => request,
+    };
+    let answered = post.answer_to(request).await.unwrap_or_else(|refused| *refused);
+    answer(&mut asker, &answered).await
+}
+
+/// Hands on what the guest writes, and what it is to read, until it ends or the other one leaves.
+async fn attach(mut asker: Asker, post: &Post) -> std::io::Result<()> {
+    if let Err(refused) = post.sandbox() {
+        return answer(&mut asker, &refused).await;
+    }
+    let (mut pieces, mut ends) = (post.output.subscribe(), post.ends.subscribe());
+    answer(&mut asker, &Answer::Done).await?;
+    let (mut from, mut to) = tokio::io::split(asker);
+    let sending = async {
+        loop {
+            tokio::select! {
+                biased;
+                piece = pieces.recv() => hand_on(&mut to, &frame_of(piece)).await?,
+                _ = ends.changed() => {
+                    // What it wrote before.
+                    while let Ok((is_error, bytes)) = pieces.try_recv() {
+                        let frame = Frame::Output { is_error, bytes: bytes.to_vec() };
+                        hand_on(&mut to, &frame).await?;
+                    }
+                    let code = ends.borrow().1;
+                    return hand_on(&mut to, &Frame::Ended(code)).await;
+                }
+            }
+        }
+    };
+    let receiving = async {
+        while let Some(frame) = next_frame(&mut from).await? {
+            let Frame::Input(bytes) = frame else { continue };
+            let input = post.input.borrow().clone();
+            match input {
+                Some(_) if bytes.is_empty() => post.close_input(),
+                Some(input) => {
+                    // A guest that no longer reads is none that must be written to.
+                    let _unread = input.lock().await.write_all(&bytes).await;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        sent = sending => sent,
+        left = receiving => left,
+    }
+}
+
+fn frame_of(piece: Result<Piece, broadcast::error::RecvError>) -> Frame {
+    match piece {
+        Ok((is_error, bytes)) => Frame::Output { is_error, bytes: bytes.to_vec() },
+        Err(broadcast::error::RecvError::Lagged(count)) => Frame::Lost(count),
+        // It is there as long as its keeper.
+        Err(broadcast::error::RecvError::Closed) => Frame::Lost(0),
+    }
+}

@@ -1,0 +1,180 @@
+//! From an artifact to a guest that goes on alone: this process becomes its keeper, and stays.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::image::Image;
+use crate::platform::Ask;
+use crate::platform::process;
+use crate::platform::signals::Asks;
+use crate::platform::signals::Listening;
+use crate::roster::Held;
+use crate::roster::Plan;
+use crate::roster::Resident;
+use crate::roster::Roster;
+use crate::roster::SandboxName;
+use crate::sandbox::Exit;
+use crate::sandbox::Isolation;
+use crate::sandbox::LaunchError;
+use crate::sandbox::SandboxSpec;
+
+use super::desk::Post;
+use super::desk::attend;
+use super::prepare::Artifact;
+use super::residents::failed;
+use super::residents::told;
+use super::runtime::Runtime;
+use super::stay::Stay;
+
+/// How long those who asked for the end are waited for, once it was told to them.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A place in the roster for a sandbox that is about to be kept: its id and its name are its own from
+/// now on. Dropped, it is given up.
+#[derive(Debug)]
+pub struct Enrolment {
+    roster: Roster,
+    /// Until it is kept.
+    place: Option<(Resident, Held)>,
+}
+
+/// What a keeper that stays keeps.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) runtime: Runtime,
+    pub(super) artifact: Artifact,
+    pub(super) spec: SandboxSpec,
+    /// Where other programs of the guest's image are found.
+    pub(super) image: Option<Image>,
+}
+
+impl Enrolment {
+    /// What is known of the sandbox so far.
+    pub fn resident(&self) -> Option<&Resident> {
+        self.place.as_ref().map(|(resident, _)| resident)
+    }
+}
+
+impl Drop for Enrolment {
+    fn drop(&mut self) {
+        if let Some((resident, held)) = self.place.take() {
+            // What is left is removed by whoever clears.
+            let _left = held.remove(&resident.id);
+        }
+    }
+}
+
+impl Runtime {
+    /// Takes a place in the roster for a sandbox that is about to go on alone. Without a name it gets
+    /// one by chance.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the name is taken, and where the roster cannot be written.
+    pub fn enrol(&self, name: Option<&SandboxName>, plan: &Plan) -> Result<Enrolment, Error> {
+        let roster = self.roster()?;
+        let what = name.map_or_else(|| plan.image.clone(), ToString::to_string);
+        let place = roster.enrol(name, plan).map_err(told("name the sandbox", &what))?;
+        let name = place.0.name.as_ref().map_or("", |name| name.as_str());
+        roster.note(&place.0.id, "create", &[("image", &plan.image), ("name", name)]);
+        Ok(Enrolment { roster, place: Some(place) })
+    }
+
+    /// Runs a guest in a process of its own and keeps it, as its place in the roster says: what it
+    /// writes goes to its log, others of this user can ask for it, and it is started again where that
+    /// was decided. Returns after its last end, with the code that the process is to end with.
+    ///
+    /// The process must have no other work, and one thread: its signals are taken over, as by
+    /// [`keep`](Self::keep). Once the guest has begun, `begun` is called, and then the process leaves
+    /// its terminal: its standard streams are nothing from then on.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the guest cannot be launched at all. The place is given up then.
+    pub fn keep_alone(
+        &self,
+        enrolment: Enrolment,
+        artifact: &Artifact,
+        spec: SandboxSpec,
+        image: Option<Image>,
+        begun: impl FnOnce(&Resident),
+    ) -> Result<u8, Error> {
+        let asks = Asks::block();
+        let unkept = |error: std::io::Error| {
+            let reason = format!("it cannot be kept: {error}");
+            let source = LaunchError::Exhausted { reason };
+            Error::Launch { what: artifact.name().to_owned(), source }
+        };
+        let mut spec = spec.isolation(Isolation::Process);
+        // This is the main thread, and the worker's parent until this process ends.
+        spec.ends_with_thread = true;
+        let guest = Guest { runtime: self.clone(), artifact: artifact.clone(), spec, image };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(unkept)?;
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime, async {
+            let mut listening = asks.listen().map_err(unkept)?;
+            stay(enrolment, Rc::new(guest), &mut listening, begun).await
+        })
+    }
+}
+
+async fn stay(
+    mut enrolment: Enrolment,
+    guest: Rc<Guest>,
+    asks: &mut Listening,
+    begun: impl FnOnce(&Resident),
+) -> Result<u8, Error> {
+    // The first launch decides whether there is anything to keep.
+    let sandbox = tokio::select! {
+        launched = guest.runtime.launch(&guest.artifact, guest.spec.clone()) => launched?,
+        code = asked_to_end(asks) => {
+            drop(enrolment);
+            process::exit_now(code)
+        }
+    };
+    let Some((resident, held)) = enrolment.place.take() else {
+        let never = "it has no place in the roster";
+        return Err(failed("keep", guest.artifact.name(), ErrorKind::Internal, never));
+    };
+    let (orders, commands) = mpsc::unbounded_channel();
+    let desk = held.listen();
+    let post = Post::new(enrolment.roster.clone(), (resident, held), orders);
+    post.begin(&sandbox);
+    // Whoever is told that it runs can speak to its keeper.
+    let desk = match desk {
+        Ok(desk) => desk,
+        Err(error) => {
+            post.give_up();
+            return Err(failed("listen for", post.name(), ErrorKind::Unavailable, error));
+        }
+    };
+    let asking = tokio::task::spawn_local(attend(desk, Rc::clone(&post), Rc::clone(&guest)));
+    begun(&post.resident());
+    if let Err(error) = process::go_on_alone() {
+        post.give_up();
+        return Err(failed("leave the terminal of", post.name(), ErrorKind::Unavailable, error));
+    }
+    let ending = Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks).await;
+    let code = ending.code();
+    asking.abort();
+    post.end(ending);
+    post.farewell(FAREWELL).await;
+    Ok(code)
+}
+
+/// Waits until somebody asks this process to end, and says with what code.
+async fn asked_to_end(asks: &mut Listening) -> u8 {
+    /// The number of the signal that cannot be caught, as the code of an end that nobody saw.
+    const KILL: i32 = 9;
+    let signal = match asks.next().await {
+        Ok(Ask::Now(signal) | Ask::Soon(signal)) => signal,
+        Err(_) => KILL,
+    };
+    Exit::Killed(signal).code()
+}
