@@ -21,7 +21,10 @@ use aril::Refusal;
 
 /// Aril itself failed, was called in a way that makes no sense, or cannot do what it was called to:
 /// hold a limit, make a grant. So do docker and podman.
-const FAILED: u8 = 125;
+pub(crate) const FAILED: u8 = 125;
+
+/// Not all of what was asked for could be done, and what could not was said: docker ends so.
+pub(crate) const UNDONE: u8 = 1;
 
 /// The program is there and cannot be run.
 const NOT_RUNNABLE: u8 = 126;

@@ -1,23 +1,33 @@
-//! `aril inspect`: all that is known of an image.
+//! `aril inspect`: all that is known of a sandbox, or of an image.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::bail;
+use aril::Ending;
+use aril::ErrorKind;
 use aril::Image;
-use aril::Reference;
+use aril::Life;
+use aril::Resident;
+use aril::Runtime;
 use clap::Args;
+use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
 
 use super::Common;
 use crate::report;
 
-/// Show all that is known of images
+/// Show all that is known of sandboxes or images
 #[derive(Args, Debug)]
 pub(super) struct Inspect {
-    /// The images
-    #[arg(value_name = "IMAGE", required = true)]
-    images: Vec<Reference>,
+    /// Names or ids of sandboxes, or images: a sandbox comes first where both have the name
+    #[arg(value_name = "SANDBOX|IMAGE", required = true)]
+    names: Vec<String>,
+
+    /// Only one of this kind
+    #[arg(long = "type", value_enum, value_name = "KIND")]
+    kind: Option<Kind>,
 
     /// A template such as `{{.Config.Entrypoint}}` or `{{json .Config}}`, or `json` for a line each
     #[arg(short, long, value_name = "FORMAT")]
@@ -31,8 +41,8 @@ impl Inspect {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = self.common.runtime()?;
         let mut all = Vec::new();
-        for reference in &self.images {
-            all.push(described(&runtime.image(reference)?));
+        for name in &self.names {
+            all.push(self.described(&runtime, name)?);
         }
         match &self.format {
             None => report::line(format_args!("{:#}", Value::Array(all)))?,
@@ -44,6 +54,98 @@ impl Inspect {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+impl Inspect {
+    fn described(&self, runtime: &Runtime, name: &str) -> anyhow::Result<Value> {
+        if self.kind != Some(Kind::Image) {
+            match runtime.resident(name) {
+                Ok(resident) => return Ok(sandbox(&resident)),
+                // What else is wrong with a sandbox is no reason to take an image for it.
+                Err(error)
+                    if self.kind.is_some()
+                        || !matches!(
+                            error.kind(),
+                            ErrorKind::NotFound | ErrorKind::Unavailable
+                        ) =>
+                {
+                    return Err(error.into());
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(described(&runtime.image(&name.parse()?)?))
+    }
+}
+
+/// What can be inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    #[value(alias = "container")]
+    Sandbox,
+    Image,
+}
+
+/// A sandbox as docker describes a container, with docker's names.
+fn sandbox(resident: &Resident) -> Value {
+    let moment =
+        |at: Option<SystemTime>| at.map(|at| humantime::format_rfc3339_nanos(at).to_string());
+    let limits = resident.limits.iter().map(|hold| {
+        json!({
+            "Name": hold.name,
+            "Amount": hold.amount,
+            "Rung": hold.rung.word(),
+            "Asked": hold.asked,
+        })
+    });
+    let record = match &resident.ending {
+        Some(Ending::Told(record)) => serde_json::from_str::<Value>(&record.to_json()).ok(),
+        _ => None,
+    };
+    let error = match &resident.ending {
+        Some(Ending::Failed(reason)) => reason.as_str(),
+        _ => "",
+    };
+    json!({
+        "Id": resident.id.as_str(),
+        "Name": resident.name.as_ref().map(aril::SandboxName::as_str),
+        "Created": moment(Some(resident.created)),
+        "Image": resident.plan.image,
+        "Args": resident.plan.command,
+        "State": {
+            "Status": resident.life.word(),
+            "Running": matches!(resident.life, Life::Running | Life::Paused),
+            "Paused": resident.life == Life::Paused,
+            "Restarting": resident.life == Life::Restarting,
+            "OOMKilled": resident
+                .ending
+                .as_ref()
+                .is_some_and(|ending| ending.reason() == "out_of_memory"),
+            "Pid": resident.keeper,
+            "ExitCode": resident.ending.as_ref().map(Ending::code),
+            "Reason": resident.ending.as_ref().map(Ending::reason),
+            "Error": error,
+            "StartedAt": moment(resident.started),
+            "FinishedAt": moment(resident.ended),
+        },
+        "RestartCount": resident.restarts,
+        "Config": {
+            "Labels": resident.plan.labels,
+            "OpenStdin": resident.plan.interactive,
+            "StopTimeout": resident.plan.grace.as_secs_f64(),
+        },
+        "HostConfig": {
+            "AutoRemove": resident.plan.remove,
+            "RestartPolicy": resident.plan.restart.to_string(),
+            "LogConfig": {
+                "MaxSize": resident.plan.log.size_max,
+                "MaxFile": resident.plan.log.files_max,
+            },
+        },
+        "Limits": limits.collect::<Vec<_>>(),
+        "LogLostBytes": resident.log_lost,
+        "Record": record,
+    })
 }
 
 /// An image as docker describes it, with docker's names.

@@ -1,19 +1,24 @@
 //! The verbs of the command line, one a file, and what their ends become.
 
 mod archives;
+mod attach;
 mod build;
 mod compile;
+mod detached;
 mod doctor;
 mod generate;
 mod grants;
 mod images;
 mod inspect;
 mod limits;
+mod logs;
+mod ps;
+mod residents;
 mod run;
+mod stats;
 mod transfer;
 mod volumes;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,6 +56,20 @@ signal n.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Ps(ps::Ps),
+    Logs(logs::Logs),
+    Stop(residents::Stop),
+    Kill(residents::Kill),
+    Rm(residents::Rm),
+    Wait(residents::Wait),
+    Update(residents::Update),
+    Pause(residents::Pause),
+    Resume(residents::Resume),
+    Rename(residents::Rename),
+    Events(logs::Events),
+    Attach(attach::Attach),
+    Exec(attach::Exec),
+    Stats(stats::Stats),
     Pull(transfer::Pull),
     Push(transfer::Push),
     Images(images::Images),
@@ -114,7 +133,7 @@ impl Common {
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args = detached::unmarked(std::env::args_os().collect());
     let result = if args.get(1).is_some_and(|verb| verb == "run") {
         RunOnly::try_parse_from(&args[1..]).map(|only| only.run.execute())
     } else {
@@ -131,6 +150,20 @@ impl Cli {
     fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(run) => run.execute(),
+            Command::Ps(ps) => ps.execute(),
+            Command::Logs(logs) => logs.execute(),
+            Command::Stop(stop) => stop.execute(),
+            Command::Kill(kill) => kill.execute(),
+            Command::Rm(rm) => rm.execute(),
+            Command::Wait(wait) => wait.execute(),
+            Command::Update(update) => update.execute(),
+            Command::Pause(pause) => pause.execute(),
+            Command::Resume(resume) => resume.execute(),
+            Command::Rename(rename) => rename.execute(),
+            Command::Events(events) => events.execute(),
+            Command::Attach(attach) => attach.execute(),
+            Command::Exec(exec) => exec.execute(),
+            Command::Stats(stats) => stats.execute(),
             Command::Pull(pull) => pull.execute(),
             Command::Push(push) => push.execute(),
             Command::Login(login) => login.execute(),

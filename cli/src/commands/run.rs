@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,16 +13,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::bail;
 use aril::Access;
+use aril::Bytes;
+use aril::Enrolment;
 use aril::ErrorKind;
 use aril::Image;
 use aril::ImageFiles;
 use aril::Input;
 use aril::Invocation;
+use aril::LogPlan;
 use aril::Need;
 use aril::Occupation;
 use aril::Output;
+use aril::Plan;
 use aril::Reference;
+use aril::Restart;
 use aril::Runtime;
+use aril::SandboxName;
 use aril::SandboxSpec;
 use aril::Source;
 use aril::VolumeName;
@@ -31,6 +38,7 @@ use clap::Args;
 use clap::ValueEnum;
 
 use super::Common;
+use super::detached;
 use super::grants;
 use super::grants::Grant;
 use super::limits::LimitFlags;
@@ -45,6 +53,7 @@ use crate::report;
 /// that exports `wasi:cli/run` (WASI 0.2 and 0.3). It is compiled at its first run, and starts at once from
 /// then on.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[command(override_usage = "aril run [OPTIONS] FILE|IMAGE [ARGS]...", after_help = super::EXIT_CODES)]
 pub(crate) struct Run {
     // One list: two would leave what stands right behind the program to our own flags.
@@ -63,6 +72,37 @@ pub(crate) struct Run {
     /// Set the variables that a file lists, one a line
     #[arg(long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
+
+    /// Go on in the background, and print the sandbox's id
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Name the sandbox; without it, it gets a name by chance
+    #[arg(long, value_name = "NAME", requires = "detach")]
+    name: Option<SandboxName>,
+
+    /// Start it again when it ends: `no`, `on-failure`, `on-failure:TIMES`, `always` or
+    /// `unless-stopped`
+    #[arg(
+        long,
+        value_name = "POLICY",
+        requires = "detach",
+        conflicts_with = "rm",
+        default_value_t
+    )]
+    restart: Restart,
+
+    /// Remove the sandbox, with its log, when it has ended; one in the foreground leaves nothing
+    #[arg(long)]
+    rm: bool,
+
+    /// Put a label on the sandbox, as NAME=VALUE, or NAME
+    #[arg(short, long = "label", value_name = "NAME[=VALUE]", requires = "detach")]
+    labels: Vec<String>,
+
+    /// How much output is kept: `max-size=10m` of a file, `max-file=3` files
+    #[arg(long = "log-opt", value_name = "NAME=VALUE", requires = "detach")]
+    log_options: Vec<String>,
 
     /// Start in this directory of the guest, which must be granted
     #[arg(short, long, value_name = "DIR")]
@@ -151,6 +191,10 @@ impl FromStr for Requirement {
 
 impl Run {
     pub(super) fn execute(mut self) -> anyhow::Result<ExitCode> {
+        if self.detach && !detached::is_keeper() {
+            self.check_detached()?;
+            return detached::start();
+        }
         let builder = self.common.builder()?;
         let runtime = match &self.cgroup_parent {
             Some(parent) => builder.cgroup_parent(parent).open()?,
@@ -177,11 +221,13 @@ impl Run {
             (image, None) => image,
         };
         let (mut spec, volumes) = self.spec(image.as_ref())?;
+        let enrolment = self.enrol(&runtime, &spec)?;
         let record = self.record_file()?;
         let mut progress = report::Progress::new(self.program());
         let limits = self.limits.limits();
         let own_volumes = image.as_ref().map(|image| image.execution().volumes.clone());
         let files = image.clone();
+        let image_of_guest = image.clone();
         let source = image.map_or_else(|| Source::file(self.program()), Source::image);
         let prepared =
             runtime.prepare_alone(source, &limits, |elapsed| progress.compiling(elapsed));
@@ -199,6 +245,15 @@ impl Run {
         }
         // From here on no path of the host is looked up any more.
         std::env::set_current_dir("/").context("cannot leave the working directory")?;
+        if let Some(enrolment) = enrolment {
+            // The guest's files are there as long as its keeper.
+            let code = runtime.keep_alone(enrolment, &artifact, spec, image_of_guest, |resident| {
+                // Who started it may have left.
+                let _unheard = report::line(format_args!("{}", resident.id));
+            });
+            let _left = files.map(ImageFiles::remove);
+            return Ok(ExitCode::from(code?));
+        }
         let occupation =
             Occupation { grace: self.stop_timeout.unwrap_or_else(|| Occupation::default().grace) };
         if Runtime::has_workers() {
@@ -216,6 +271,65 @@ impl Run {
             code
         })?;
         match never {}
+    }
+
+    /// What can be known to be wrong before a keeper is started.
+    fn check_detached(&self) -> anyhow::Result<()> {
+        if self.json.is_some() {
+            bail!("`--json` is for the foreground: `aril inspect` shows how a sandbox ended");
+        }
+        if !Runtime::has_workers() {
+            bail!(
+                "nothing can go on in the background here: this host cannot hold a guest's process; \
+                 see `aril doctor`"
+            );
+        }
+        self.log_plan().map(drop)
+    }
+
+    /// How much of the output is kept.
+    fn log_plan(&self) -> anyhow::Result<LogPlan> {
+        let mut plan = LogPlan::default();
+        for option in &self.log_options {
+            let invalid = || format!("`{option}` is neither `max-size=SIZE` nor `max-file=COUNT`");
+            let (name, value) = option.split_once('=').with_context(invalid)?;
+            match name {
+                "max-size" => plan.size_max = value.parse::<Bytes>().with_context(invalid)?.get(),
+                "max-file" => {
+                    let count = value.parse::<NonZeroU32>().with_context(invalid)?;
+                    plan.files_max = count.get();
+                }
+                _ => bail!(invalid()),
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Takes a place in the roster, where it is to go on in the background.
+    fn enrol(&self, runtime: &Runtime, spec: &SandboxSpec) -> anyhow::Result<Option<Enrolment>> {
+        if !self.detach {
+            return Ok(None);
+        }
+        let mut plan = Plan::default();
+        plan.image = self.program().to_string_lossy().into_owned();
+        plan.command = spec.arguments().to_vec();
+        for label in &self.labels {
+            let (name, value) = label.split_once('=').unwrap_or((label, ""));
+            plan.labels.insert(name.to_owned(), value.to_owned());
+        }
+        plan.restart = self.restart;
+        plan.remove = self.rm;
+        plan.grace = self.stop_timeout.unwrap_or_else(|| Occupation::default().grace);
+        plan.interactive = self.interactive;
+        plan.words = detached::words();
+        plan.log = self.log_plan()?;
+        if matches!(self.restart, Restart::Always | Restart::UnlessStopped) {
+            report::say(format_args!(
+                "its keeper starts it again as long as this host runs; `aril generate systemd` \
+                 writes a unit that outlives a restart of the host"
+            ));
+        }
+        Ok(Some(runtime.enrol(self.name.as_ref(), &plan)?))
     }
 
     /// The program.
@@ -299,9 +413,13 @@ impl Run {
         let args = words.split_off(1);
         let mut spec = SandboxSpec::new(words.remove(0))
             .limits(self.limits.limits())
-            .stdin(if self.interactive { Input::Inherit } else { Input::Closed })
-            .stdout(Output::Inherit)
-            .stderr(Output::Inherit);
+            .stdin(match (self.interactive, self.detach) {
+                (false, _) => Input::Closed,
+                (true, false) => Input::Inherit,
+                (true, true) => Input::Stream,
+            })
+            .stdout(if self.detach { Output::Stream } else { Output::Inherit })
+            .stderr(if self.detach { Output::Stream } else { Output::Inherit });
         spec = match &self.invoke {
             Some(function) => {
                 spec.invoke(Invocation { function: function.clone(), arguments: args })
