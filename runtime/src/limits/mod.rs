@@ -81,7 +81,7 @@ pub struct Limits {
     /// The share of processors, over periods of 100 ms.
     pub cpus: Limit<Cpus>,
     /// Time on the wall clock (monotonic) from launch to the end, over everything the guest does
-    /// or waits for. In a shared process an instruction that moves memory is waited for once it
+    /// or waits for; it stands still while the guest is paused. In a shared process an instruction that moves memory is waited for once it
     /// has begun: about 0.1 ms a MiB, and a millisecond where the memory is touched for the first
     /// time.
     pub deadline: Limit<Duration>,

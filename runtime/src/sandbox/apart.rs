@@ -27,6 +27,7 @@ use crate::limits::Figures;
 use crate::limits::LimitError;
 use crate::platform::ChildEnd;
 use crate::platform::cgroup::Cgroups;
+use crate::platform::cgroup::Group;
 use crate::platform::child;
 use crate::platform::child::Child;
 use crate::platform::child::Stream;
@@ -46,6 +47,7 @@ use super::exit::Exit;
 use super::exit::MemoryWall;
 use super::group::Held;
 use super::group::HeldGroup;
+use super::group::told;
 use super::guest::LaunchError;
 use super::handle::End;
 use super::handle::Lease;
@@ -137,6 +139,35 @@ impl Worker {
     /// Kills it, whoever is to tell of its end.
     pub(super) fn kill(&self) {
         self.child.kill();
+    }
+
+    /// Asks it to stand still, and says whether it does by now: by its group, where that can, and
+    /// else by a signal that it cannot refuse.
+    pub(super) fn stand_still(&self, is_asked: bool) -> Result<bool, String> {
+        if let Some(freezer) = self.freezer() {
+            return freezer.freeze_once().map_err(|error| told(&error));
+        }
+        if !is_asked {
+            self.child.stop().map_err(|error| error.to_string())?;
+        }
+        self.child.is_stopped().map_err(|error| error.to_string())
+    }
+
+    /// Has it go on.
+    pub(super) fn go_on(&self) -> Result<(), String> {
+        match self.freezer() {
+            Some(freezer) => freezer.let_go().map_err(|error| told(&error)),
+            None => self.child.go_on().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Whether it is known to have ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.child.is_gone()
+    }
+
+    fn freezer(&self) -> Option<&Group> {
+        self.group.as_ref().and_then(HeldGroup::freezer)
     }
 
     /// Whether its guest began.

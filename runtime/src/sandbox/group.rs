@@ -137,6 +137,11 @@ impl HeldGroup {
         self.group.add(process).map_err(|error| LaunchError::Exhausted { reason: told(&error) })
     }
 
+    /// What its processes stand still by, where it has that and what is killed meanwhile ends.
+    pub(super) fn freezer(&self) -> Option<&Group> {
+        Some(&self.group).filter(|group| group.can_be_frozen_and_killed())
+    }
+
     /// Whether the kernel ended something in it because it was out of memory.
     pub(super) fn was_out_of_memory(&self) -> bool {
         self.has_memory && self.group.oom_kills().is_ok_and(|count| 0 < count)
@@ -202,7 +207,7 @@ fn with_reserve(memory: Bytes) -> Bytes {
 }
 
 /// An error with what is behind it.
-fn told(error: &dyn std::error::Error) -> String {
+pub(super) fn told(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", told(cause)))
 }
 

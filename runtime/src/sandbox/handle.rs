@@ -30,7 +30,7 @@ use super::vitals::Vitals;
 /// Dropping it ends the guest: nothing runs that nobody holds.
 #[derive(Debug)]
 pub struct Sandbox {
-    vitals: Arc<Vitals>,
+    pub(super) vitals: Arc<Vitals>,
     outcome: Outcome,
     limits: Mutex<(Limits, bool)>,
     /// How many files it can have open at the most: fixed at launch.
@@ -38,7 +38,7 @@ pub struct Sandbox {
     ends: Mutex<HostEnds>,
     captured: [Captured; 2],
     /// The process that it has to itself, if it has one.
-    worker: Option<Arc<Worker>>,
+    pub(super) worker: Option<Arc<Worker>>,
 }
 
 pub(super) type Outcome = Arc<SetOnce<Result<End, LaunchError>>>;
@@ -184,7 +184,8 @@ impl Sandbox {
     /// Asks the guest to stop: its standard input ends. Where it has not ended by itself after
     /// `grace`, it is ended as [`Exit::Stopped`].
     ///
-    /// WASI has no signals: a guest that reads no input hears nothing.
+    /// WASI has no signals: a guest that reads no input hears nothing. One that is paused goes on, or
+    /// it could do nothing with its grace.
     ///
     /// # Errors
     ///
@@ -200,6 +201,8 @@ impl Sandbox {
 
     /// Asks the guest to stop: its input ends.
     pub(crate) fn begin_to_stop(&self) {
+        // Most are not paused; one that cannot go on is ended once its grace is over.
+        let _running = self.resume();
         self.vitals.events.note(Event::Stopping);
         self.vitals.flow.stop_input();
         drop(self.ends.lock().unwrap_or_else(PoisonError::into_inner).inherited.take());

@@ -117,6 +117,18 @@ impl Group {
         match *self {}
     }
 
+    pub(crate) fn freeze_once(&self) -> Result<bool, GroupError> {
+        match *self {}
+    }
+
+    pub(crate) fn let_go(&self) -> Result<(), GroupError> {
+        match *self {}
+    }
+
+    pub(crate) fn can_be_frozen_and_killed(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn thaw(&self, _limit: Duration) -> Result<(), GroupError> {
         match *self {}
     }
