@@ -89,6 +89,7 @@ impl Error {
                     LimitError::Zero { .. }
                     | LimitError::MemoryTooSmall { .. }
                     | LimitError::Stack { .. }
+                    | LimitError::OutOfRange { .. }
                     | LimitError::UnlimitedStack
                     | LimitError::Fixed { .. } => ErrorKind::InvalidInput,
                 },

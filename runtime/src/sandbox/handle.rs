@@ -15,12 +15,12 @@ use crate::limits::Limits;
 use crate::limits::Watch;
 use crate::platform::stdio::InputEnd;
 
-use super::apart::Worker;
 use super::event::Event;
 use super::event::Events;
 use super::exit::Exit;
 use super::group::Held;
 use super::guest::LaunchError;
+use super::kept::Worker;
 use super::record::Record;
 use super::stats::Stats;
 use super::vitals::Vitals;
@@ -230,8 +230,10 @@ impl Sandbox {
 
     /// Changes limits of the running guest: `change` is given the limits as they are.
     ///
-    /// Memory, cpus, deadline, cpu time, output and open files can change. A guest that was told
-    /// no may ask again. Time that has passed counts.
+    /// Memory, cpus, deadline, cpu time, output and open files can change, and so can what a control
+    /// group alone holds: memory with swap and the reservation in any, processes and weight in one
+    /// that was made with such a limit, or of v2. A guest that was told no may ask again. Time that
+    /// has passed counts.
     ///
     /// # Errors
     ///
@@ -267,6 +269,8 @@ impl Sandbox {
                 return Err(LimitError::NoRung { name: "cpus", missing });
             }
             worker.update(&self.vitals.amounts(), &amounts)?;
+        } else {
+            changed.need_no_group()?;
         }
         self.vitals.update(&amounts);
         *limits = changed;

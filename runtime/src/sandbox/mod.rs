@@ -11,6 +11,7 @@ mod guest;
 mod handle;
 mod interrupt;
 mod invoke;
+mod kept;
 mod linking;
 mod missing;
 mod order;
