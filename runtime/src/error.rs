@@ -103,6 +103,7 @@ impl Error {
                     LimitError::Zero { .. }
                     | LimitError::MemoryTooSmall { .. }
                     | LimitError::Stack { .. }
+                    | LimitError::OutOfRange { .. }
                     | LimitError::UnlimitedStack
                     | LimitError::Fixed { .. } => ErrorKind::InvalidInput,
                 },

@@ -110,6 +110,7 @@ pub use sandbox::Isolation;
 pub use sandbox::LaunchError;
 pub use sandbox::MemoryWall;
 pub use sandbox::Occupation;
+pub use sandbox::PauseError;
 pub use sandbox::Record;
 pub use sandbox::Sandbox;
 pub use sandbox::SandboxSpec;

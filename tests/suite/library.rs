@@ -615,7 +615,8 @@ async fn a_stack_is_the_runtimes_and_another_is_refused() {
     assert!(cause.contains("RuntimeBuilder::stack") && cause.contains("256 KiB"), "{cause}");
     let Exit::Trapped(trap) = end_of(&same).await else { panic!("it did not trap") };
     assert_eq!(trap.kind, aril::TrapKind::StackOverflow);
-    let hold = same.record().await.unwrap().holds.pop().unwrap();
+    let record = same.record().await.unwrap();
+    let hold = record.holds.iter().find(|hold| hold.name == "stack").unwrap();
     assert_eq!((hold.name, hold.amount.as_deref()), ("stack", Some("256 KiB")));
 }
 

@@ -61,6 +61,10 @@ mod hostile;
 
 // A guest in a process of its own.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
+mod groups;
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod pause;
+#[cfg(all(target_os = "linux", not(aril_portable)))]
 mod workers;
 
 // Images that others make run unchanged.

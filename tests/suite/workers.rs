@@ -32,6 +32,8 @@ use crate::guests::SPIN;
 use crate::support::Bench;
 use crate::support::aril_path;
 use crate::support::children_of;
+use crate::support::signal;
+use crate::support::wait_until;
 use crate::support::worker_of;
 
 /// The longest that a test waits for something that should be there at once.
@@ -243,6 +245,24 @@ fn a_worker_ends_with_its_keeper_however_that_ends() {
     });
     let least = outlived.min().unwrap();
     assert!(least < OUTLIVES_MAX, "it went on for {least:?}");
+}
+
+#[test]
+fn a_worker_that_stands_still_ends_with_its_keeper() {
+    let bench = Bench::with_shared_cache();
+    let guest = bench.file("spin.wat", SPIN);
+    let running = bench.run([&guest]).start();
+    let worker = worker_of(running.pid());
+    let status = || std::fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+    // The last thing that it does before the guest begins.
+    wait_until("its list of system calls", || status().contains("Seccomp:\t2"));
+    // As a pause does where no group of v2 does it.
+    signal(worker, "STOP");
+
+    running.signal("KILL");
+
+    wait_until("the worker to be gone", || !is_running(worker));
+    drop(running.outcome());
 }
 
 #[test]

@@ -53,6 +53,22 @@ pub(super) struct LimitFlags {
     /// The guest's stack, from 64k to 8m [default: 1m]
     #[arg(long, value_name = "SIZE", value_parser = limit::<Bytes>)]
     stack: Option<Limit<Bytes>>,
+
+    /// Processes and threads of the guest's process [default: unlimited]
+    #[arg(long, value_name = "COUNT", value_parser = pids, allow_negative_numbers = true)]
+    pids_limit: Option<Limit<u32>>,
+
+    /// What it gets of processors beside others, from 1 to 10000 [default: 100]
+    #[arg(long, value_name = "WEIGHT", value_parser = count)]
+    cpu_weight: Option<Limit<u32>>,
+
+    /// Memory and swap together, at least as much as --memory [default: unlimited]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
+    memory_swap: Option<Limit<Bytes>>,
+
+    /// Memory beyond which some is taken back, or first taken back [default: unlimited]
+    #[arg(long, value_name = "SIZE", value_parser = limit::<Bytes>)]
+    memory_reservation: Option<Limit<Bytes>>,
 }
 
 impl LimitFlags {
@@ -68,6 +84,10 @@ impl LimitFlags {
             table_elements: self.table_elements.unwrap_or_default(),
             instances: self.instances.unwrap_or_default(),
             stack: self.stack.unwrap_or_default(),
+            pids: self.pids_limit.unwrap_or_default(),
+            cpu_weight: self.cpu_weight.unwrap_or_default(),
+            memory_swap: self.memory_swap.unwrap_or_default(),
+            memory_reservation: self.memory_reservation.unwrap_or_default(),
         }
     }
 }
@@ -77,6 +97,17 @@ const UNLIMITED: &str = "unlimited";
 
 fn limit<T: FromStr>(text: &str) -> Result<Limit<T>, T::Err> {
     if text == UNLIMITED { Ok(Limit::Unlimited) } else { text.parse().map(Limit::Of) }
+}
+
+/// Docker's word for no limit, where a number stands.
+const NONE: &str = "-1";
+
+fn pids(text: &str) -> Result<Limit<u32>, String> {
+    if text == NONE { Ok(Limit::Unlimited) } else { count(text) }
+}
+
+fn size(text: &str) -> Result<Limit<Bytes>, aril::InvalidQuantity> {
+    if text == NONE { Ok(Limit::Unlimited) } else { limit(text) }
 }
 
 fn span(text: &str) -> Result<Limit<Duration>, aril::InvalidQuantity> {

@@ -6,6 +6,7 @@ mod flow;
 mod meter;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::units::Bytes;
@@ -70,6 +71,13 @@ impl<T> From<T> for Limit<T> {
 /// | `table_elements` | 1,000,000 | the guest is told no |
 /// | `instances` | 1,000 | the end is `denied` |
 /// | `stack` | 1 MiB | the end is a trap, `stack_overflow` |
+/// | `pids` | none | the guest's process gets no more threads |
+/// | `cpu_weight` | none: as every group has it, 100 | the guest waits for its share |
+/// | `memory_swap` | none | as for `memory`, or the kernel ends it: `out_of_memory` |
+/// | `memory_reservation` | none | its memory is taken back, and it is slowed down |
+///
+/// The last four are a control group's alone: asked for, they are refused where a guest has none,
+/// because it shares its process or because this host gives none.
 ///
 /// A guest runs on one thread, so a runaway guest costs the host one processor at the most until
 /// somebody stops it; the deadline is the caller's to choose.
@@ -81,7 +89,7 @@ pub struct Limits {
     /// The share of processors, over periods of 100 ms.
     pub cpus: Limit<Cpus>,
     /// Time on the wall clock (monotonic) from launch to the end, over everything the guest does
-    /// or waits for. In a shared process an instruction that moves memory is waited for once it
+    /// or waits for; it stands still while the guest is paused. In a shared process an instruction that moves memory is waited for once it
     /// has begun: about 0.1 ms a MiB, and a millisecond where the memory is touched for the first
     /// time.
     pub deadline: Limit<Duration>,
@@ -99,6 +107,19 @@ pub struct Limits {
     pub instances: Limit<u32>,
     /// The stack of the guest's native frames. Fixed at launch; from 64 KiB to 8 MiB.
     pub stack: Limit<Bytes>,
+    /// Processes and threads of the guest's process, its own among them. It starts no processes in
+    /// any case; this holds behind the list of system calls.
+    pub pids: Limit<u32>,
+    /// What it gets of processors beside others where all want more than there are: from 1 to
+    /// 10000, where a group without one has 100.
+    pub cpu_weight: Limit<u32>,
+    /// Memory and swap together, and so at least `memory`, which must have a limit too. As much as
+    /// `memory` is no swap.
+    pub memory_swap: Limit<Bytes>,
+    /// Memory, as the control group counts it, that is taken back from it last: what is more than
+    /// this is the first to be taken back when memory is short (cgroup v1), or is taken back in any
+    /// case, and slows the guest down (v2: `memory.high`). No more than `memory`.
+    pub memory_reservation: Limit<Bytes>,
 }
 
 /// Memory by default, in total.
@@ -128,8 +149,11 @@ pub(crate) const STACK_MIN: Bytes = Bytes::kib(64);
 /// The largest stack.
 pub(crate) const STACK_MAX: Bytes = Bytes::mib(8);
 
+/// The weights that there are.
+pub(crate) const WEIGHTS: RangeInclusive<u32> = 1..=10_000;
+
 /// The names of all limits, in the order of the fields.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 14] = [
     "memory",
     "cpus",
     "deadline",
@@ -140,6 +164,10 @@ pub(crate) const NAMES: [&str; 10] = [
     "table_elements",
     "instances",
     "stack",
+    "pids",
+    "cpu_weight",
+    "memory_swap",
+    "memory_reservation",
 ];
 
 /// The limits of one sandbox as they hold: `None` is no limit.
@@ -155,6 +183,10 @@ pub(crate) struct Amounts {
     pub(crate) table_elements: Option<u32>,
     pub(crate) instances: Option<u32>,
     pub(crate) stack: Bytes,
+    pub(crate) pids: Option<u32>,
+    pub(crate) cpu_weight: Option<u32>,
+    pub(crate) memory_swap: Option<Bytes>,
+    pub(crate) memory_reservation: Option<Bytes>,
 }
 
 impl<T: Copy> Limit<T> {
@@ -179,6 +211,10 @@ impl Limits {
             table_elements: self.table_elements.changed_by(changes.table_elements),
             instances: self.instances.changed_by(changes.instances),
             stack: self.stack.changed_by(changes.stack),
+            pids: self.pids.changed_by(changes.pids),
+            cpu_weight: self.cpu_weight.changed_by(changes.cpu_weight),
+            memory_swap: self.memory_swap.changed_by(changes.memory_swap),
+            memory_reservation: self.memory_reservation.changed_by(changes.memory_reservation),
         }
     }
 
@@ -195,6 +231,7 @@ impl Limits {
         zero("open_files", self.open_files)?;
         zero("table_elements", self.table_elements)?;
         zero("instances", self.instances)?;
+        zero("pids", self.pids)?;
         for (name, span) in [("deadline", self.deadline), ("cpu_time", self.cpu_time)] {
             if span == Limit::Of(Duration::ZERO) {
                 return Err(LimitError::Zero { name });
@@ -212,6 +249,7 @@ impl Limits {
         if !(STACK_MIN..=STACK_MAX).contains(&stack) {
             return Err(LimitError::Stack { amount: stack });
         }
+        self.check_ranges(memory)?;
         Ok(Amounts {
             memory,
             cpus: self.cpus.or(None),
@@ -223,9 +261,62 @@ impl Limits {
             table_elements: self.table_elements.or(Some(TABLE_ELEMENTS_DEFAULT)),
             instances: self.instances.or(Some(INSTANCES_DEFAULT)),
             stack,
+            pids: self.pids.or(None),
+            cpu_weight: self.cpu_weight.or(None),
+            memory_swap: self.memory_swap.or(None),
+            memory_reservation: self.memory_reservation.or(None),
         })
     }
+
+    /// Refuses what no control group could be held to, beside this much memory.
+    fn check_ranges(&self, memory: Option<Bytes>) -> Result<(), LimitError> {
+        let refuse = |name, amount: &dyn fmt::Display, range: String| {
+            Err(LimitError::OutOfRange { name, amount: amount.to_string(), range })
+        };
+        if let Limit::Of(weight) = self.cpu_weight
+            && !WEIGHTS.contains(&weight)
+        {
+            let range = format!("it can be from {} to {}", WEIGHTS.start(), WEIGHTS.end());
+            return refuse("cpu_weight", &weight, range);
+        }
+        match (self.memory_swap, memory) {
+            (Limit::Of(both), None) => {
+                let range = "it is memory and swap together, so `memory` needs a limit too";
+                return refuse("memory_swap", &both, range.to_owned());
+            }
+            (Limit::Of(both), Some(memory)) if both < memory => {
+                let range = format!("it is memory and swap together, and `memory` is {memory}");
+                return refuse("memory_swap", &both, range);
+            }
+            _ => {}
+        }
+        match (self.memory_reservation, memory) {
+            (Limit::Of(amount), Some(memory)) if memory < amount => {
+                let range = format!("`memory` is {memory}, and it can be no more than that");
+                refuse("memory_reservation", &amount, range)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what only a control group could hold, where the guest has none.
+    pub(crate) fn need_no_group(&self) -> Result<(), LimitError> {
+        let of_groups = [
+            ("pids", self.pids.is_asked()),
+            ("cpu_weight", self.cpu_weight.is_asked()),
+            ("memory_swap", self.memory_swap.is_asked()),
+            ("memory_reservation", self.memory_reservation.is_asked()),
+        ];
+        match of_groups.into_iter().find(|(_, is_asked)| *is_asked) {
+            Some((name, _)) => Err(LimitError::NoRung { name, missing: NO_GROUP.to_owned() }),
+            None => Ok(()),
+        }
+    }
 }
+
+/// What a guest lacks that has no process beside its host's.
+const NO_GROUP: &str = "a control group holds it, and a guest without a process of its own has \
+                        none; launch it as `Isolation::Process`, on Linux";
 
 /// A limit that cannot be held as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -250,6 +341,16 @@ pub enum LimitError {
     Stack {
         /// What was asked for.
         amount: Bytes,
+    },
+    /// A limit is out of range, or makes no sense beside another one.
+    #[error("a `{name}` limit of {amount} is out of range: {range}")]
+    OutOfRange {
+        /// The limit's name.
+        name: &'static str,
+        /// What was asked for.
+        amount: String,
+        /// What can be.
+        range: String,
     },
     /// A native stack always ends somewhere.
     #[error("a stack cannot be unlimited: it can be from {STACK_MIN} to {STACK_MAX}")]
@@ -390,6 +491,15 @@ impl Limits {
             hold("table_elements", &self.table_elements, amounts.table_elements, Rung::Meter),
             hold("instances", &self.instances, amounts.instances, Rung::Meter),
             hold("stack", &self.stack, Some(amounts.stack), Rung::Engine),
+            hold("pids", &self.pids, amounts.pids, Rung::Cgroup),
+            hold("cpu_weight", &self.cpu_weight, amounts.cpu_weight, Rung::Cgroup),
+            hold("memory_swap", &self.memory_swap, amounts.memory_swap, Rung::Cgroup),
+            hold(
+                "memory_reservation",
+                &self.memory_reservation,
+                amounts.memory_reservation,
+                Rung::Cgroup,
+            ),
         ]
     }
 }
@@ -415,6 +525,49 @@ mod tests {
         assert_eq!(unlimited.amounts(false).map(|a| a.memory), Ok(None));
         let zero = Limits { open_files: Limit::Of(0), ..Limits::default() };
         assert_eq!(zero.amounts(false), Err(LimitError::Zero { name: "open_files" }));
+    }
+
+    #[test]
+    fn limits_of_a_group_that_make_no_sense_are_refused_by_name() {
+        let of = |change: fn(&mut Limits)| {
+            let mut limits = Limits { memory: Bytes::mib(64).into(), ..Limits::default() };
+            change(&mut limits);
+            limits.amounts(false)
+        };
+        let refused: [(&str, fn(&mut Limits)); 6] = [
+            ("pids", |limits| limits.pids = 0.into()),
+            ("cpu_weight", |limits| limits.cpu_weight = 0.into()),
+            ("cpu_weight", |limits| limits.cpu_weight = 10_001.into()),
+            ("memory_swap", |limits| limits.memory_swap = Bytes::mib(63).into()),
+            ("memory_swap", |limits| {
+                limits.memory = Limit::Unlimited;
+                limits.memory_swap = Bytes::mib(64).into();
+            }),
+            ("memory_reservation", |limits| limits.memory_reservation = Bytes::mib(65).into()),
+        ];
+        for (expected, change) in refused {
+            match of(change) {
+                Err(LimitError::OutOfRange { name, .. } | LimitError::Zero { name }) => {
+                    assert_eq!(name, expected);
+                }
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+        let amounts = of(|limits| {
+            limits.memory_swap = Bytes::mib(64).into();
+            limits.memory_reservation = Bytes::mib(64).into();
+            limits.cpu_weight = 10_000.into();
+        });
+        assert_eq!(amounts.map(|amounts| amounts.memory_swap), Ok(Some(Bytes::mib(64))));
+    }
+
+    #[test]
+    fn what_a_group_alone_can_hold_is_refused_without_one() {
+        assert_eq!(Limits::default().need_no_group(), Ok(()));
+        let limits = Limits { pids: 5.into(), ..Limits::default() };
+        let error = limits.need_no_group().expect_err("there is no group");
+        assert!(error.to_string().contains("`pids`"), "{error}");
+        assert!(error.to_string().contains("Isolation::Process"), "{error}");
     }
 
     #[test]

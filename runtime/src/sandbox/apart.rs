@@ -24,7 +24,6 @@ use crate::engine::Kind;
 use crate::engine::Known;
 use crate::limits::Amounts;
 use crate::limits::Figures;
-use crate::limits::LimitError;
 use crate::platform::ChildEnd;
 use crate::platform::cgroup::Cgroups;
 use crate::platform::child;
@@ -35,8 +34,6 @@ use crate::platform::groups::Controller;
 use crate::platform::stdio::InputEnd;
 use crate::process::Call;
 use crate::process::Role;
-use crate::process::Wall;
-use crate::process::WallStanding;
 use crate::process::last_call;
 use crate::process::receive_async;
 use crate::process::send_async;
@@ -44,13 +41,13 @@ use crate::process::send_async;
 use super::event::Event;
 use super::exit::Exit;
 use super::exit::MemoryWall;
-use super::group::Held;
 use super::group::HeldGroup;
 use super::guest::LaunchError;
 use super::handle::End;
 use super::handle::Lease;
 use super::handle::Sandbox;
 use super::handle::Told;
+use super::kept::Worker;
 use super::order::Files;
 use super::order::Order;
 use super::order::WireWall;
@@ -59,7 +56,6 @@ use super::pipes::Connected;
 use super::pipes::connect;
 use super::record::Record;
 use super::single::fit_open_files;
-use super::single::with_spare;
 use super::spec::SandboxSpec;
 use super::vitals::Vitals;
 use super::wire;
@@ -107,66 +103,6 @@ impl Place<'_> {
             })?;
         }
         HeldGroup::make(self.cgroups, amounts)
-    }
-}
-
-/// A worker, held.
-#[derive(Debug)]
-pub(super) struct Worker {
-    child: Child,
-    /// Closed with this process, however that ends; the worker is killed then.
-    _leash: File,
-    /// What holds it as a whole; removed behind it.
-    group: Option<HeldGroup>,
-    /// Nanoseconds of processor time that it had used when its guest began.
-    cpu_at_start: AtomicU64,
-    walls: OnceLock<Vec<(Wall, WallStanding)>>,
-    violation: OnceLock<String>,
-}
-
-impl Worker {
-    /// Writes what the guest has used of processors into its figures, and says it.
-    pub(super) fn note_cpu_time(&self, vitals: &Vitals) -> Duration {
-        let used = self.child.cpu_time().unwrap_or_default();
-        let before = Duration::from_nanos(self.cpu_at_start.load(Relaxed));
-        let used = used.saturating_sub(before);
-        vitals.set_cpu_time(used);
-        used
-    }
-
-    /// Kills it, whoever is to tell of its end.
-    pub(super) fn kill(&self) {
-        self.child.kill();
-    }
-
-    /// Whether its guest began.
-    fn has_begun(&self) -> bool {
-        self.walls.get().is_some()
-    }
-
-    /// Holds it to other limits from now on.
-    pub(super) fn update(&self, before: &Amounts, amounts: &Amounts) -> Result<(), LimitError> {
-        if let Some(group) = &self.group {
-            group.update(before, amounts)?;
-        }
-        // It is behind the meter, which holds by itself.
-        let _held_by_the_meter = self.child.bound_memory(amounts.memory.map(with_spare));
-        Ok(())
-    }
-
-    /// What of the limits its control group holds.
-    pub(super) fn held(&self) -> Held {
-        self.group.as_ref().map(HeldGroup::held).unwrap_or_default()
-    }
-
-    /// How the walls around it stand, as it said.
-    pub(super) fn walls(&self) -> Vec<(Wall, WallStanding)> {
-        self.walls.get().cloned().unwrap_or_default()
-    }
-
-    /// The system call that ended it, as it said.
-    pub(super) fn violation(&self) -> Option<String> {
-        self.violation.get().cloned()
     }
 }
 

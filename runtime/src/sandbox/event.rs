@@ -20,6 +20,10 @@ pub enum Event {
     Denied(Denial),
     /// Limits were changed.
     Updated,
+    /// The guest stands still.
+    Paused,
+    /// The guest goes on.
+    Resumed,
     /// The guest was asked to stop.
     Stopping,
     /// The guest ended. The last event.

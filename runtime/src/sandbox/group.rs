@@ -16,6 +16,7 @@ use crate::platform::groups::Controller;
 use crate::platform::groups::CpuLimits;
 use crate::platform::groups::GroupError;
 use crate::platform::groups::MemoryLimits;
+use crate::platform::groups::Missing;
 use crate::platform::process;
 use crate::units::Bytes;
 use crate::units::Cpus;
@@ -66,8 +67,25 @@ static SWEPT: AtomicBool = AtomicBool::new(false);
 pub(crate) fn sweep(cgroups: &Cgroups) {
     let name = Name::new();
     if name.started != 0 {
-        cgroups.sweep(&[Controller::Memory, Controller::Cpu], |other| name.is_left(other));
+        cgroups.sweep(&Controller::ALL, |other| name.is_left(other));
     }
+}
+
+/// The limits that only a group holds and that somebody asked for, with what it needs for each.
+fn needed(amounts: &Amounts) -> impl Iterator<Item = (&'static str, Controller)> {
+    let all = [
+        ("pids", Controller::Pids, amounts.pids.is_some()),
+        ("cpu_weight", Controller::Cpu, amounts.cpu_weight.is_some()),
+        ("memory_swap", Controller::Memory, amounts.memory_swap.is_some()),
+        ("memory_reservation", Controller::Memory, amounts.memory_reservation.is_some()),
+    ];
+    all.into_iter()
+        .filter(|(_, _, is_asked)| *is_asked)
+        .map(|(name, controller, _)| (name, controller))
+}
+
+fn no_rung(name: &'static str, error: &GroupError) -> LimitError {
+    LimitError::NoRung { name, missing: told(error) }
 }
 
 impl HeldGroup {
@@ -81,6 +99,17 @@ impl HeldGroup {
         if held.cpus {
             controllers.push(Controller::Cpu);
         }
+        for (name, controller) in needed(amounts) {
+            let missing =
+                |missing: Missing| LimitError::NoRung { name, missing: missing.to_string() };
+            cgroups.can(controller).map_err(missing)?;
+            if name == "memory_swap" {
+                cgroups.counts_swap().map_err(missing)?;
+            }
+            if !controllers.contains(&controller) {
+                controllers.push(controller);
+            }
+        }
         if controllers.is_empty() {
             return Ok(None);
         }
@@ -91,49 +120,134 @@ impl HeldGroup {
             cgroups.sweep(&controllers, |other| name.is_left(other));
         }
         let group = cgroups.make(&name.to_string(), &controllers).map_err(failed)?;
-        let group = Self { group, has_memory: held.memory, has_cpu: held.cpus };
-        group.hold_memory(amounts).and_then(|()| group.hold_cpus(amounts)).map_err(failed)?;
+        let has = |controller| controllers.contains(&controller);
+        let group =
+            Self { group, has_memory: has(Controller::Memory), has_cpu: has(Controller::Cpu) };
+        for (name, hold) in Self::HOLDS {
+            hold(&group, None, amounts).map_err(|error| match name {
+                // They are asked of the group, and held by other means as well.
+                "memory" | "cpus" => failed(error),
+                _ => no_rung(name, &error).into(),
+            })?;
+        }
         Ok(Some(group))
     }
 
-    fn hold_memory(&self, amounts: &Amounts) -> Result<(), GroupError> {
-        if self.has_memory {
-            let max =
-                amounts.memory.map_or(Bound::Unlimited, |memory| Bound::At(with_reserve(memory)));
-            self.group.set_memory(&MemoryLimits { max: Some(max), ..MemoryLimits::default() })?;
+    /// How each limit is held, in the order in which that is done.
+    const HOLDS: [(&'static str, Hold); 6] = [
+        ("pids", Self::hold_pids),
+        ("cpu_weight", Self::hold_weight),
+        ("cpus", Self::hold_cpus),
+        ("memory", Self::hold_memory),
+        ("memory_swap", Self::hold_swap),
+        ("memory_reservation", Self::hold_reservation),
+    ];
+
+    fn hold_pids(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
+        match changed(before, amounts, |amounts| amounts.pids) {
+            Some(max) => self.group.set_pids(max.map(u64::from)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn hold_cpus(&self, amounts: &Amounts) -> Result<(), GroupError> {
-        if self.has_cpu {
+    fn hold_weight(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
+        let Some(weight) = changed(before, amounts, |amounts| amounts.cpu_weight) else {
+            return Ok(());
+        };
+        let weight = match weight {
+            Bound::At(weight) => weight,
+            Bound::Unlimited => WEIGHT_OF_ALL,
+        };
+        self.group.set_cpu(&CpuLimits { weight: Some(weight), ..CpuLimits::default() })
+    }
+
+    fn hold_cpus(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
+        // One that was made for its weight alone has no quota.
+        if self.has_cpu && (before.is_some() || amounts.cpus.is_some()) {
             let quota = amounts.cpus.map_or(Bound::Unlimited, Bound::<Cpus>::At);
             self.group.set_cpu(&CpuLimits { quota: Some(quota), ..CpuLimits::default() })?;
         }
         Ok(())
     }
 
-    /// Holds it to other limits than these from now on; where that fails, to these as before.
-    pub(super) fn update(&self, before: &Amounts, amounts: &Amounts) -> Result<(), LimitError> {
-        let refused = |name, error: GroupError| LimitError::NoRung { name, missing: told(&error) };
-        if amounts.cpus.is_some() && !self.has_cpu {
-            let missing =
-                "its control group was made without a share of processors; launch it anew";
-            return Err(LimitError::NoRung { name: "cpus", missing: missing.to_owned() });
-        }
-        self.hold_cpus(amounts).map_err(|error| refused("cpus", error))?;
-        // The kernel would end it, or refuse, for what the meter granted: that is told no from now
-        // on, and the group stays as it is behind it.
-        let used = self.group.usage().ok().and_then(|usage| usage.memory);
-        let used = used.map_or(0, |memory| memory.current.get());
-        let is_too_low = |memory: Bytes| with_reserve(memory).get() <= used;
-        if amounts.memory.is_some_and(is_too_low) {
+    fn hold_memory(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
+        if !self.has_memory || before.is_some() && self.uses_more_than(amounts.memory) {
             return Ok(());
         }
-        self.hold_memory(amounts).map_err(|error| {
-            let _as_before = self.hold_cpus(before);
-            refused("memory", error)
-        })
+        let max = amounts.memory.map_or(Bound::Unlimited, |memory| Bound::At(with_reserve(memory)));
+        self.group.set_memory(&MemoryLimits { max: Some(max), ..MemoryLimits::default() })
+    }
+
+    /// Whether the kernel would end the worker, or refuse, for what the meter granted: its guest is
+    /// told no from now on, and the group stays as it is behind that.
+    fn uses_more_than(&self, memory: Option<Bytes>) -> bool {
+        let used = self.group.usage().ok().and_then(|usage| usage.memory);
+        let used = used.map_or(0, |memory| memory.current.get());
+        memory.is_some_and(|memory| with_reserve(memory).get() <= used)
+    }
+
+    fn hold_swap(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
+        // Beside `memory`, so that it changes with that too.
+        let beside = |amounts: &Amounts| {
+            let (both, memory) = (amounts.memory_swap?, amounts.memory?);
+            Some(Bytes::new(both.get().saturating_sub(memory.get())))
+        };
+        match changed(before, amounts, beside) {
+            Some(swap) => {
+                self.group.set_memory(&MemoryLimits { swap: Some(swap), ..MemoryLimits::default() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn hold_reservation(
+        &self,
+        before: Option<&Amounts>,
+        amounts: &Amounts,
+    ) -> Result<(), GroupError> {
+        match changed(before, amounts, |amounts| amounts.memory_reservation) {
+            Some(high) => {
+                self.group.set_memory(&MemoryLimits { high: Some(high), ..MemoryLimits::default() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Holds it to other limits than these from now on; where that fails, to these as before.
+    pub(super) fn update(&self, before: &Amounts, amounts: &Amounts) -> Result<(), LimitError> {
+        let cpus = amounts.cpus.map(|_| ("cpus", Controller::Cpu));
+        for (name, controller) in needed(amounts).chain(cpus) {
+            if !self.group.has(controller) {
+                let missing = format!(
+                    "its control group was made without `{controller}`; launch it with a limit of \
+                     that, which can be changed then"
+                );
+                return Err(LimitError::NoRung { name, missing });
+            }
+        }
+        for (done, (name, hold)) in Self::HOLDS.into_iter().enumerate() {
+            if let Err(error) = hold(self, Some(before), amounts) {
+                for (_, hold) in Self::HOLDS.into_iter().take(done) {
+                    let _as_before = hold(self, Some(amounts), before);
+                }
+                return Err(no_rung(name, &error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what only a group could hold, of a worker that has none.
+    pub(super) fn refuse_without(amounts: &Amounts) -> Result<(), LimitError> {
+        match needed(amounts).next() {
+            Some((name, controller)) => {
+                let missing = format!(
+                    "it was launched without a control group; launch it anew, where one can be \
+                     held to `{controller}`"
+                );
+                Err(LimitError::NoRung { name, missing })
+            }
+            None => Ok(()),
+        }
     }
 
     /// What of the limits it holds.
@@ -143,6 +257,11 @@ impl HeldGroup {
 
     pub(super) fn add(&self, process: u32) -> Result<(), LaunchError> {
         self.group.add(process).map_err(|error| LaunchError::Exhausted { reason: told(&error) })
+    }
+
+    /// What its processes stand still by, where it has that and what is killed meanwhile ends.
+    pub(super) fn freezer(&self) -> Option<&Group> {
+        Some(&self.group).filter(|group| group.can_be_frozen_and_killed())
     }
 
     /// Whether the kernel ended something in it because it was out of memory.
@@ -205,12 +324,28 @@ impl fmt::Display for Name {
     }
 }
 
+/// Holds a group to a limit: the one that it was held to before, if it was, and the one of now.
+type Hold = fn(&HeldGroup, Option<&Amounts>, &Amounts) -> Result<(), GroupError>;
+
+/// What a group has of processors beside others where nothing else is said.
+const WEIGHT_OF_ALL: u32 = 100;
+
+/// The limit, where it is another one than before. A new group has none.
+fn changed<T: PartialEq>(
+    before: Option<&Amounts>,
+    amounts: &Amounts,
+    limit: impl Fn(&Amounts) -> Option<T>,
+) -> Option<Bound<T>> {
+    let now = limit(amounts);
+    (before.and_then(&limit) != now).then(|| now.map_or(Bound::Unlimited, Bound::At))
+}
+
 fn with_reserve(memory: Bytes) -> Bytes {
     Bytes::new(memory.get().saturating_add(RESERVE.get()))
 }
 
 /// An error with what is behind it.
-fn told(error: &dyn std::error::Error) -> String {
+pub(super) fn told(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", told(cause)))
 }
 

@@ -16,12 +16,12 @@ use crate::limits::Limits;
 use crate::limits::Watch;
 use crate::platform::stdio::InputEnd;
 
-use super::apart::Worker;
 use super::event::Event;
 use super::event::Events;
 use super::exit::Exit;
 use super::group::Held;
 use super::guest::LaunchError;
+use super::kept::Worker;
 use super::record::Record;
 use super::stats::Stats;
 use super::vitals::Vitals;
@@ -31,7 +31,7 @@ use super::vitals::Vitals;
 /// Dropping it ends the guest: nothing runs that nobody holds.
 #[derive(Debug)]
 pub struct Sandbox {
-    vitals: Arc<Vitals>,
+    pub(super) vitals: Arc<Vitals>,
     outcome: Outcome,
     limits: Mutex<(Limits, bool)>,
     /// How many files it can have open at the most: fixed at launch.
@@ -39,7 +39,7 @@ pub struct Sandbox {
     ends: Mutex<HostEnds>,
     captured: [Captured; 2],
     /// The process that it has to itself, if it has one.
-    worker: Option<Arc<Worker>>,
+    pub(super) worker: Option<Arc<Worker>>,
 }
 
 pub(super) type Outcome = Arc<SetOnce<Result<End, LaunchError>>>;
@@ -190,7 +190,8 @@ impl Sandbox {
     /// Asks the guest to stop: its standard input ends. Where it has not ended by itself after
     /// `grace`, it is ended as [`Exit::Stopped`].
     ///
-    /// WASI has no signals: a guest that reads no input hears nothing.
+    /// WASI has no signals: a guest that reads no input hears nothing. One that is paused goes on, or
+    /// it could do nothing with its grace.
     ///
     /// # Errors
     ///
@@ -206,6 +207,8 @@ impl Sandbox {
 
     /// Asks the guest to stop: its input ends.
     pub(crate) fn begin_to_stop(&self) {
+        // Most are not paused; one that cannot go on is ended once its grace is over.
+        let _running = self.resume();
         self.vitals.events.note(Event::Stopping);
         self.vitals.flow.stop_input();
         drop(self.ends.lock().unwrap_or_else(PoisonError::into_inner).inherited.take());
@@ -233,8 +236,10 @@ impl Sandbox {
 
     /// Changes limits of the running guest: `change` is given the limits as they are.
     ///
-    /// Memory, cpus, deadline, cpu time, output and open files can change. A guest that was told
-    /// no may ask again. Time that has passed counts.
+    /// Memory, cpus, deadline, cpu time, output and open files can change, and so can what a control
+    /// group alone holds: memory with swap and the reservation in any, processes and weight in one
+    /// that was made with such a limit, or of v2. A guest that was told no may ask again. Time that
+    /// has passed counts.
     ///
     /// # Errors
     ///
@@ -270,6 +275,8 @@ impl Sandbox {
                 return Err(LimitError::NoRung { name: "cpus", missing });
             }
             worker.update(&self.vitals.amounts(), &amounts)?;
+        } else {
+            changed.need_no_group()?;
         }
         self.vitals.update(&amounts);
         *limits = changed;

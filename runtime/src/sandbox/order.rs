@@ -187,6 +187,8 @@ impl WireLimits {
             table_elements: read(self.table_elements, count)?,
             instances: read(self.instances, count)?,
             stack: read(self.stack, bytes)?,
+            // What only its group holds is its keeper's alone.
+            ..Limits::default()
         })
     }
 }

@@ -30,6 +30,7 @@ use super::handle::Lease;
 use super::handle::Sandbox;
 use super::handle::Told;
 use super::linking::Loaded;
+use super::pause::Turn;
 use super::spec::SandboxSpec;
 use super::state::open_files_max;
 use super::state::resources_max;
@@ -121,8 +122,13 @@ impl<F: Future<Output = Result<Ended, LaunchError>>> Future for Charged<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.vitals.pauses.take_turn(cx.waker()) {
+            return Poll::Pending;
+        }
+        let turn = Turn(&self.vitals.pauses);
         self.vitals.take_up();
         let polled = self.run.as_mut().poll(cx);
+        drop(turn);
         // A guest that only ever waits shortly never meets the callback; its time counts all the
         // same.
         match (self.vitals.charge(), polled) {

@@ -7,7 +7,7 @@ use crate::units::Bytes;
 /// What a guest used, up to the moment of asking, or to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Time on the wall clock since launch.
+    /// Time on the wall clock since launch, also while the guest was paused.
     pub elapsed: Duration,
     /// Processor time of the guest, and of the host on its behalf; in a shared process without what
     /// file calls take on tokio's own threads.

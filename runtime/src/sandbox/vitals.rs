@@ -26,6 +26,7 @@ use crate::units::Cpus;
 use super::event::Event;
 use super::event::Log;
 use super::exit::Exit;
+use super::pause::Pauses;
 use super::stats::Stats;
 
 /// An end that somebody ordered, on its way out of the guest's code.
@@ -52,6 +53,7 @@ pub(crate) struct Vitals {
     open_files: AtomicU32,
     bucket: Mutex<Option<Bucket>>,
     ordered: Mutex<Option<Exit>>,
+    pub(super) pauses: Pauses,
     /// Somebody ordered an end, or moved the deadline.
     changed: Notify,
     /// Somebody changed the share of processors, for a guest that waits for its own.
@@ -99,6 +101,7 @@ impl Vitals {
             open_files: AtomicU32::new(0),
             bucket: Mutex::new(amounts.cpus.map(|share| Bucket::new(share, launched))),
             ordered: Mutex::new(None),
+            pauses: Pauses::default(),
             changed: Notify::new(),
             reshared: Notify::new(),
             updated: Notify::new(),
@@ -268,9 +271,16 @@ impl Vitals {
         self.ordered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When the guest's time is over.
+    /// When the guest's time is over, unless it stands still: time stands still with it.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.launched.checked_add(self.amounts().deadline?)
+        let stood_still = self.pauses.past()?;
+        self.launched.checked_add(self.amounts().deadline?)?.checked_add(stood_still)
+    }
+
+    /// The guest goes on, and its time with it.
+    pub(super) fn note_resumed(&self) {
+        self.events.note(Event::Resumed);
+        self.changed.notify_one();
     }
 
     /// Waits until an end was ordered, or the time is over.

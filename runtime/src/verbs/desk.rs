@@ -289,7 +289,18 @@ impl Post {
                 self.note("update", &[]);
                 Ok(Answer::Done)
             }
-            Request::Pause | Request::Resume => Err(refusal("this keeper cannot pause")),
+            Request::Pause => {
+                self.sandbox()?.pause().await.map_err(refusal)?;
+                self.change(|resident| resident.life = Life::Paused);
+                self.note("pause", &[]);
+                Ok(Answer::Done)
+            }
+            Request::Resume => {
+                self.sandbox()?.resume().map_err(refusal)?;
+                self.change(|resident| resident.life = Life::Running);
+                self.note("unpause", &[]);
+                Ok(Answer::Done)
+            }
             Request::Rename(name) => {
                 let name = name.parse().map_err(refusal)?;
                 self.change(|resident| resident.name = Some(name));
@@ -300,7 +311,7 @@ impl Post {
                 Ok(Answer::Stats {
                     stats: (&sandbox.stats()).into(),
                     limits: sandbox.holds().iter().map(Into::into).collect(),
-                    is_paused: false,
+                    is_paused: sandbox.is_paused(),
                 })
             }
             Request::Wait => Ok(Answer::Ended(self.next_end().await)),

@@ -103,7 +103,7 @@ impl Runtime {
                 Err(Missing { what, advice }) => Finding::weak(&subject, &what, &advice),
             }
         };
-        [Controller::Memory, Controller::Cpu].into_iter().map(finding).collect()
+        Controller::ALL.into_iter().map(finding).collect()
     }
 
     /// What this host can enforce, and what to do where it cannot.
@@ -171,7 +171,18 @@ fn limits(cgroups: &Cgroups) -> Vec<Finding> {
     let in_group = |controller, otherwise| {
         if cgroups.can(controller).is_ok() { Rung::Cgroup } else { otherwise }
     };
+    let of_group = |name: &str| match name {
+        "pids" => Some(cgroups.can(Controller::Pids)),
+        "cpu_weight" => Some(cgroups.can(Controller::Cpu)),
+        "memory_swap" => Some(cgroups.counts_swap()),
+        "memory_reservation" => Some(cgroups.can(Controller::Memory)),
+        _ => None,
+    };
     let finding = |hold: crate::limits::Hold| {
+        let subject = format!("limit: {}", hold.name);
+        if let Some(Err(Missing { what, advice })) = of_group(hold.name) {
+            return Finding::weak(&subject, &format!("refused where it is asked: {what}"), &advice);
+        }
         let rung = match hold.name {
             "memory" => in_group(Controller::Memory, Rung::Meter),
             "table_elements" | "instances" => Rung::Meter,
@@ -179,13 +190,11 @@ fn limits(cgroups: &Cgroups) -> Vec<Finding> {
             "deadline" | "cpu_time" => Rung::Watchdog,
             "fuel" => Rung::Fuel,
             "stack" => Rung::Engine,
+            _ if of_group(hold.name).is_some() => Rung::Cgroup,
             _ => Rung::Count,
         };
         let amount = hold.amount.unwrap_or_else(|| "unlimited".to_owned());
-        Finding::good(
-            &format!("limit: {}", hold.name),
-            format!("held by {} (default: {amount})", rung.word()),
-        )
+        Finding::good(&subject, format!("held by {} (default: {amount})", rung.word()))
     };
     all.into_iter().map(finding).collect()
 }

@@ -100,6 +100,7 @@ impl Runtime {
             return self.launch_apart(artifact, &spec).await;
         }
         refuse_walls(&spec).map_err(failed)?;
+        spec.limits.need_no_group().map_err(|error| failed(error.into()))?;
         if let Limit::Of(stack) = spec.limits.stack
             && stack != self.inner.settings.stack
         {

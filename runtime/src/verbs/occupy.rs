@@ -48,6 +48,7 @@ impl Runtime {
         let stack = spec.limits.stack.or(Some(STACK_DEFAULT)).unwrap_or(STACK_DEFAULT);
         // An impossible amount is refused before it reaches the engine.
         spec.limits.amounts(false).map_err(|error| failed(error.into()))?;
+        spec.limits.need_no_group().map_err(|error| failed(error.into()))?;
         self.check_grants(spec).map_err(failed)?;
         let form = artifact.inner.known.form;
         let loaded = self.load_artifact(artifact, kind, Place::Anywhere, |_| {

@@ -203,6 +203,30 @@ impl Child {
         let _ended = rustix::process::pidfd_send_signal(self.held.get_ref(), Signal::KILL);
     }
 
+    /// Has it stand still: it cannot refuse, and ends all the same when it is killed.
+    pub(crate) fn stop(&self) -> io::Result<()> {
+        Ok(rustix::process::pidfd_send_signal(self.held.get_ref(), Signal::STOP)?)
+    }
+
+    /// Has it go on.
+    pub(crate) fn go_on(&self) -> io::Result<()> {
+        Ok(rustix::process::pidfd_send_signal(self.held.get_ref(), Signal::CONT)?)
+    }
+
+    /// Whether all its threads stand still, since it was stopped.
+    pub(crate) fn is_stopped(&self) -> io::Result<bool> {
+        let held = WaitId::PidFd(self.held.get_ref().as_fd());
+        // Left as it is, so that whoever asks again is told the same.
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = rustix::process::waitid(held, options)?;
+        Ok(status.is_some_and(|status| status.stopped()))
+    }
+
+    /// Whether somebody has waited for its end.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.end.get().is_some()
+    }
+
     /// Waits for its end. Whoever asks again is told the same.
     pub(crate) async fn ended(&self) -> io::Result<ChildEnd> {
         // It is readable from its end on.

@@ -102,6 +102,22 @@ impl Child {
         match self.0 {}
     }
 
+    pub(crate) fn is_gone(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn stop(&self) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn go_on(&self) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn is_stopped(&self) -> io::Result<bool> {
+        match self.0 {}
+    }
+
     #[expect(clippy::unused_async, reason = "other systems wait")]
     pub(crate) async fn ended(&self) -> io::Result<ChildEnd> {
         match self.0 {}

@@ -298,12 +298,13 @@ fn shares(weight: u32) -> u32 {
 }
 
 fn no_swap() -> GroupError {
-    GroupError::Missing {
-        controller: Controller::Memory,
-        source: Missing {
-            what: "the kernel does not count what groups swap".to_owned(),
-            advice: "start it with `swapaccount=1`, or ask for no limit of swap".to_owned(),
-        },
+    GroupError::Missing { controller: Controller::Memory, source: swap_is_not_counted() }
+}
+
+pub(super) fn swap_is_not_counted() -> Missing {
+    Missing {
+        what: "the kernel does not count what groups swap".to_owned(),
+        advice: "start it with `swapaccount=1`, or ask for no limit of swap".to_owned(),
     }
 }
 

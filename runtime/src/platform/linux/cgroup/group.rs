@@ -109,7 +109,8 @@ impl Group {
         GroupRecord { places: self.seats.iter().map(|seat| seat.place.clone()).collect() }
     }
 
-    pub(super) fn has(&self, controller: Controller) -> bool {
+    /// Whether it is in a hierarchy of this controller.
+    pub(crate) fn has(&self, controller: Controller) -> bool {
         self.seats.iter().any(|seat| seat.place.controllers.contains(&controller))
     }
 

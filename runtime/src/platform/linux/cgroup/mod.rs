@@ -70,6 +70,22 @@ impl Cgroups {
         self.hosts(controller).map(drop)
     }
 
+    /// Whether the kernel counts what groups swap, or what is missing.
+    pub(crate) fn counts_swap(&self) -> Result<(), Missing> {
+        let counts = |base: &&Base| {
+            if base.unified {
+                // The top of all has no such file, and has no limits either.
+                base.folder.has("memory.swap.max") || !base.folder.has("memory.max")
+            } else {
+                base.folder.has("memory.memsw.limit_in_bytes")
+            }
+        };
+        match self.hosts(Controller::Memory)?.first() {
+            Some(base) if counts(base) => Ok(()),
+            _ => Err(bounds::swap_is_not_counted()),
+        }
+    }
+
     /// Makes a group without processes, in no more hierarchies than the controllers need.
     ///
     /// # Errors

@@ -23,30 +23,52 @@ impl Group {
     ///
     /// Fails where the group is in no hierarchy that can do so: see [`Group::join`].
     pub(crate) fn freeze(&self, limit: Duration) -> Result<(), GroupError> {
-        let seat = self.seat(Controller::Freezer)?;
         let mut beat = Beat::new(limit);
-        loop {
-            let still = if seat.place.unified {
-                seat.folder.write_exactly("cgroup.freeze", "1")?;
-                is_frozen(&seat.folder)?
-            } else {
-                // What is forked while v1 freezes is missed, and asked again.
-                seat.folder.write("freezer.state", "FROZEN")?;
-                state(&seat.folder)? == "FROZEN"
-            };
-            if still {
-                return Ok(());
-            }
+        while !self.freeze_once()? {
             if !beat.wait() {
-                let_go(seat)?;
+                self.let_go()?;
                 return Err(self.too_long("frozen", limit));
             }
         }
+        Ok(())
+    }
+
+    /// Asks all processes of the group to stand still, and says whether they do by now.
+    pub(crate) fn freeze_once(&self) -> Result<bool, GroupError> {
+        let seat = self.freezer()?;
+        if seat.place.unified {
+            seat.folder.write_exactly("cgroup.freeze", "1")?;
+            is_frozen(&seat.folder)
+        } else {
+            // What is forked while v1 freezes is missed, and asked again.
+            seat.folder.write("freezer.state", "FROZEN")?;
+            Ok(state(&seat.folder)? == "FROZEN")
+        }
+    }
+
+    /// Says that the group goes on, and does not wait until it does.
+    pub(crate) fn let_go(&self) -> Result<(), GroupError> {
+        let_go(self.freezer()?)
+    }
+
+    /// Whether it is, for what else it is made, in a hierarchy where it can stand still and where
+    /// what is killed meanwhile ends. What v1 has frozen does not end before it goes on.
+    pub(crate) fn can_be_frozen_and_killed(&self) -> bool {
+        self.freezer_v2().is_some()
+    }
+
+    fn freezer_v2(&self) -> Option<&Seat> {
+        let is_one = |seat: &&Seat| seat.place.unified && seat.folder.has("cgroup.freeze");
+        self.seats.iter().find(is_one)
+    }
+
+    fn freezer(&self) -> Result<&Seat, GroupError> {
+        self.freezer_v2().map_or_else(|| self.seat(Controller::Freezer), Ok)
     }
 
     /// Lets the group go on, and returns when it does.
     pub(crate) fn thaw(&self, limit: Duration) -> Result<(), GroupError> {
-        let seat = self.seat(Controller::Freezer)?;
+        let seat = self.freezer()?;
         let_go(seat)?;
         let mut beat = Beat::new(limit);
         loop {

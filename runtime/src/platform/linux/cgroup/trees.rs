@@ -277,6 +277,25 @@ fn a_group_that_does_not_stand_still_in_time_goes_on() {
 }
 
 #[test]
+fn a_group_of_v2_stands_still_without_being_made_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [("cgroup.freeze", "0\n"), ("cgroup.events", "populated 1\nfrozen 1\n")];
+    let group = group_v2(folder.path(), &files, &[Controller::Memory]);
+    assert!(group.can_be_frozen_and_killed());
+    assert!(group.freeze_once().unwrap());
+    let says = || std::fs::read_to_string(folder.path().join("aril-x/cgroup.freeze")).unwrap();
+    assert_eq!(says(), "1");
+    group.let_go().unwrap();
+    assert_eq!(says(), "0");
+
+    let folder = tempfile::tempdir().unwrap();
+    let group = group_v2(folder.path(), &[("memory.max", "max\n")], &[Controller::Memory]);
+    assert!(!group.can_be_frozen_and_killed());
+    let error = group.freeze_once().unwrap_err();
+    assert!(matches!(error, GroupError::NotJoined { controller: Controller::Freezer }), "{error}");
+}
+
+#[test]
 fn records_that_lead_elsewhere_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();

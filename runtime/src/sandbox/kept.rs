@@ -1,0 +1,110 @@
+//! A worker as its keeper holds it: what it is held to, what it uses, and how it is halted.
+
+use std::fs::File;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::limits::Amounts;
+use crate::limits::LimitError;
+use crate::platform::cgroup::Group;
+use crate::platform::child::Child;
+use crate::process::Wall;
+use crate::process::WallStanding;
+
+use super::group::Held;
+use super::group::HeldGroup;
+use super::group::told;
+use super::single::with_spare;
+use super::vitals::Vitals;
+
+/// A worker, held.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) child: Child,
+    /// Closed with this process, however that ends; the worker is killed then.
+    pub(super) _leash: File,
+    /// What holds it as a whole; removed behind it.
+    pub(super) group: Option<HeldGroup>,
+    /// Nanoseconds of processor time that it had used when its guest began.
+    pub(super) cpu_at_start: AtomicU64,
+    pub(super) walls: OnceLock<Vec<(Wall, WallStanding)>>,
+    pub(super) violation: OnceLock<String>,
+}
+
+impl Worker {
+    /// Writes what the guest has used of processors into its figures, and says it.
+    pub(super) fn note_cpu_time(&self, vitals: &Vitals) -> Duration {
+        let used = self.child.cpu_time().unwrap_or_default();
+        let before = Duration::from_nanos(self.cpu_at_start.load(Relaxed));
+        let used = used.saturating_sub(before);
+        vitals.set_cpu_time(used);
+        used
+    }
+
+    /// Kills it, whoever is to tell of its end.
+    pub(super) fn kill(&self) {
+        self.child.kill();
+    }
+
+    /// Asks it to stand still, and says whether it does by now: by its group, where that can, and
+    /// else by a signal that it cannot refuse.
+    pub(super) fn stand_still(&self, is_asked: bool) -> Result<bool, String> {
+        if let Some(freezer) = self.freezer() {
+            return freezer.freeze_once().map_err(|error| told(&error));
+        }
+        if !is_asked {
+            self.child.stop().map_err(|error| error.to_string())?;
+        }
+        self.child.is_stopped().map_err(|error| error.to_string())
+    }
+
+    /// Has it go on.
+    pub(super) fn go_on(&self) -> Result<(), String> {
+        match self.freezer() {
+            Some(freezer) => freezer.let_go().map_err(|error| told(&error)),
+            None => self.child.go_on().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Whether it is known to have ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.child.is_gone()
+    }
+
+    fn freezer(&self) -> Option<&Group> {
+        self.group.as_ref().and_then(HeldGroup::freezer)
+    }
+
+    /// Whether its guest began.
+    pub(super) fn has_begun(&self) -> bool {
+        self.walls.get().is_some()
+    }
+
+    /// Holds it to other limits from now on.
+    pub(super) fn update(&self, before: &Amounts, amounts: &Amounts) -> Result<(), LimitError> {
+        match &self.group {
+            Some(group) => group.update(before, amounts)?,
+            None => HeldGroup::refuse_without(amounts)?,
+        }
+        // It is behind the meter, which holds by itself.
+        let _held_by_the_meter = self.child.bound_memory(amounts.memory.map(with_spare));
+        Ok(())
+    }
+
+    /// What of the limits its control group holds.
+    pub(super) fn held(&self) -> Held {
+        self.group.as_ref().map(HeldGroup::held).unwrap_or_default()
+    }
+
+    /// How the walls around it stand, as it said.
+    pub(super) fn walls(&self) -> Vec<(Wall, WallStanding)> {
+        self.walls.get().cloned().unwrap_or_default()
+    }
+
+    /// The system call that ended it, as it said.
+    pub(super) fn violation(&self) -> Option<String> {
+        self.violation.get().cloned()
+    }
+}
