@@ -19,12 +19,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("-p", "serving on a port is not built yet: a guest has no network"),
     ("--publish", "serving on a port is not built yet: a guest has no network"),
     ("--network", "a guest has no network, whatever is asked for"),
-    ("--mount", "directories are granted with `-v HOST:GUEST[:ro]`"),
+    ("--mount", "what `-v HOST:GUEST[:ro]` and `--tmpfs PATH[:size=SIZE]` are for"),
     ("--dir", "directories are granted with `-v HOST:GUEST[:ro]`"),
-    (
-        "--tmpfs",
-        "it is not built yet: an image's files can be written to and are gone with the run",
-    ),
     ("--storage-opt", "a limit on what is written to disk is not built yet"),
     ("-u", "a guest acts on files as you; run `aril` as another user"),
     ("--user", "a guest acts on files as you; run `aril` as another user"),

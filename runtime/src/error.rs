@@ -110,11 +110,15 @@ impl Error {
                 LaunchError::Grant(grant) => match &**grant {
                     GrantError::Open { .. }
                     | GrantError::NotADirectory { .. }
+                    | GrantError::NotAFile { .. }
+                    | GrantError::Mount { .. }
                     | GrantError::NoWorkingDirectory { .. }
                     | GrantError::HoldsCache { .. }
                     | GrantError::HoldsImages { .. } => ErrorKind::Denied,
                     GrantError::GuestPath { .. }
                     | GrantError::Twice { .. }
+                    | GrantError::InFile { .. }
+                    | GrantError::NoRoom { .. }
                     | GrantError::WorkingDirectory { .. }
                     | GrantError::Text { .. } => ErrorKind::InvalidInput,
                 },

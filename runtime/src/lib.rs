@@ -65,6 +65,8 @@ pub use capabilities::GrantError;
 pub use capabilities::Input;
 pub use capabilities::Output;
 pub use capabilities::Refusal;
+pub use capabilities::SingleFile;
+pub use capabilities::Tmpfs;
 pub use digest::Digest;
 pub use digest::InvalidDigest;
 pub use error::Cause;

@@ -67,6 +67,10 @@ mod pause;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod workers;
 
+// What is mounted for one guest.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod mounts;
+
 // Images that others make run unchanged.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod writers;

@@ -181,16 +181,6 @@ fn several_grants_are_seen_beside_each_other() {
     run(&bench, &grants, &open, &["/data/deep/b.txt"]).expect_code(0).expect_output("what is in b");
 }
 
-#[test]
-fn a_single_file_is_refused_by_name_and_says_what_to_grant_instead() {
-    let bench = bench_with_data();
-    let guest = bench.file("guest.wat", "(module (func (export \"_start\")))");
-
-    let outcome = run(&bench, &["-v", "./dir/a.txt:/a.txt:ro"], &guest, &[]);
-
-    outcome.expect_code(125).expect_error("single files").expect_error("the directory it is in");
-}
-
 // --- The working directory.
 
 #[test]

@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use anyhow::bail;
 use aril::Access;
+use aril::Bytes;
 use aril::Directory;
+use aril::GrantError;
+use aril::SingleFile;
+use aril::Tmpfs;
 use aril::VolumeName;
 
 /// What `-v` grants.
@@ -15,6 +19,8 @@ use aril::VolumeName;
 pub(super) enum Grant {
     /// A directory of the host.
     Directory(Directory),
+    /// A single file of the host.
+    File(SingleFile),
     /// A volume by its name, which is made when the run begins.
     Volume { name: VolumeName, guest: String, access: Access },
 }
@@ -38,9 +44,44 @@ pub(super) fn grant(volume: &OsString) -> anyhow::Result<Grant> {
         })?;
         return Ok(Grant::Volume { name, guest: guest.to_owned(), access });
     }
-    Directory::open(host, guest, access)
-        .map(Grant::Directory)
-        .with_context(|| format!("cannot grant `-v {text}`"))
+    let granted = match Directory::open(host, guest, access) {
+        Err(GrantError::NotADirectory { .. }) => {
+            SingleFile::open(host, guest, access).map(Grant::File)
+        }
+        granted => granted.map(Grant::Directory),
+    };
+    granted.with_context(|| format!("cannot grant `-v {text}`"))
+}
+
+/// Reads `PATH`, `PATH:SIZE` or docker's `PATH:size=SIZE`.
+///
+/// Docker's words for what such a directory is in any case are taken, and no others.
+pub(super) fn tmpfs(text: &OsString) -> anyhow::Result<Tmpfs> {
+    let shape = || format!("`--tmpfs {}` is not of the form PATH[:size=SIZE]", text.display());
+    let text = text.to_str().with_context(shape)?;
+    let (guest, options) = text.split_once(':').unwrap_or((text, ""));
+    let refused = || format!("cannot grant `--tmpfs {text}`");
+    let mut tmpfs = Tmpfs::new(guest).with_context(refused)?;
+    let mut sizes = 0;
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let size = match option.split_once('=') {
+            Some(("size", size)) => size,
+            None if matches!(option, "rw" | "nosuid" | "nodev" | "noexec") => continue,
+            None if option.starts_with(|first: char| first.is_ascii_digit()) => option,
+            _ => bail!(
+                "{}: `{}` cannot be had; a directory in memory has a size, and can be written to",
+                refused(),
+                aril::printable(option)
+            ),
+        };
+        let size = size.parse::<Bytes>().with_context(refused)?;
+        tmpfs = tmpfs.size(size).with_context(refused)?;
+        sizes += 1;
+    }
+    if 1 < sizes {
+        bail!("{}: it has more than one size", refused());
+    }
+    Ok(tmpfs)
 }
 
 /// Reads `NAME=VALUE`, or `NAME` for the host's value; nothing where the host has none.
@@ -103,6 +144,7 @@ mod tests {
         let granted = |text: String| match grant(&text.into())? {
             Grant::Directory(directory) => Ok(directory),
             Grant::Volume { name, .. } => bail!("it is the volume {name}"),
+            Grant::File(_) => bail!("it is a file"),
         };
         let read_only = granted(format!("{host}:/data:ro")).expect("a grant");
         assert_eq!((read_only.guest(), read_only.access()), ("/data", Access::ReadOnly));
@@ -110,6 +152,36 @@ mod tests {
         for text in [host.to_owned(), format!("{host}::ro"), ":/data".to_owned(), "::".to_owned()] {
             let error = granted(text.clone()).expect_err(&text);
             assert!(error.to_string().contains("HOST:GUEST"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_in_memory_has_a_path_and_perhaps_a_size() {
+        let read = |text: &str| tmpfs(&text.into());
+        let of = |size: Option<u64>| {
+            let tmpfs = Tmpfs::new("/tmp").expect("a path");
+            size.map_or(tmpfs.clone(), |size| tmpfs.size(Bytes::new(size)).expect("a size"))
+        };
+        for (text, size) in [
+            ("/tmp", None),
+            ("/tmp:", None),
+            ("/tmp:size=1m", Some(1 << 20)),
+            ("/tmp:64k", Some(64 << 10)),
+            ("/tmp:rw,noexec,nosuid,nodev,size=65536", Some(64 << 10)),
+        ] {
+            assert_eq!(read(text).expect(text), of(size), "{text}");
+        }
+        for (text, reason) in [
+            ("tmp", "absolute"),
+            ("/tmp:size=1k", "holds nothing"),
+            ("/tmp:size=lots", "lots"),
+            ("/tmp:size=1m,size=2m", "more than one size"),
+            ("/tmp:exec", "`exec` cannot be had"),
+            ("/tmp:mode=700", "`mode=700` cannot be had"),
+            ("/tmp:ro", "`ro` cannot be had"),
+        ] {
+            let error = format!("{:#}", read(text).expect_err(text));
+            assert!(error.contains(reason) && error.contains(text), "{error}");
         }
     }
 

@@ -61,9 +61,14 @@ pub(crate) struct Run {
     #[arg(value_name = "FILE|IMAGE [ARGS]", required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 
-    /// Grant a directory of the host, or a volume by its name, as HOST:GUEST or HOST:GUEST:ro
+    /// Grant a directory or a file of the host, or a volume by its name, as HOST:GUEST or HOST:GUEST:ro
     #[arg(short, long = "volume", value_name = "HOST|NAME:GUEST[:ro]")]
     volumes: Vec<OsString>,
+
+    /// Grant an empty directory in memory, gone with the program: as PATH, for 64m at the most, or
+    /// PATH:size=SIZE
+    #[arg(long, value_name = "PATH[:size=SIZE]")]
+    tmpfs: Vec<OsString>,
 
     /// Set a variable, as NAME=VALUE, or pass on the host's, as NAME
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
@@ -436,8 +441,12 @@ impl Run {
         for volume in &self.volumes {
             match grants::grant(volume)? {
                 Grant::Directory(directory) => spec = spec.directory(directory),
+                Grant::File(file) => spec = spec.file(file),
                 Grant::Volume { name, guest, access } => volumes.push((name, guest, access)),
             }
+        }
+        for tmpfs in &self.tmpfs {
+            spec = spec.tmpfs(grants::tmpfs(tmpfs)?);
         }
         for file in &self.env_files {
             for (name, value) in grants::variables_of(file)? {
@@ -509,6 +518,7 @@ fn with_image(
     let own: Vec<&String> =
         own.iter().filter(|path| *path != "/" && !granted.contains(path)).collect();
     files.make_places(granted.iter().chain(own.iter().copied()).map(String::as_str))?;
+    files.make_file_places(spec.file_places())?;
     // Where all may be written to, so may they: all of it is gone with the run.
     if files.directory().access() == Access::ReadOnly {
         for path in own {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use crate::platform::files;
+use crate::units::Bytes;
 
 /// What a guest may do with what it sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +37,14 @@ pub struct Directory {
     _lock: Option<Arc<File>>,
     /// Whether it is ours: an image's files or a volume, which are among what is kept.
     is_ours: bool,
+    /// It as a mount of its own, which is mounted nowhere, where it is one or somebody could make
+    /// one: what is granted in it can be mounted there.
+    mount: Option<Arc<File>>,
+    /// The single files that are mounted over what is in it: where the guest sees them, and what it
+    /// may do with them.
+    pub(super) files: Vec<(String, Access)>,
+    /// Whether those files are all that there is: what else a guest looks for was not granted.
+    pub(super) holds_files_alone: bool,
 }
 
 /// What Aril keeps: machine code, and perhaps images.
@@ -70,15 +79,7 @@ impl Directory {
             Err(error) => return Err(failed(error)),
         }
         let handle = files::open_directory(host).map_err(failed)?;
-        Ok(Self {
-            handle: Arc::new(handle),
-            host: host.to_owned(),
-            guest,
-            access,
-            beside: Arc::default(),
-            _lock: None,
-            is_ours: false,
-        })
+        Ok(Self { is_ours: false, ..Self::held(handle, host, &guest, access)? })
     }
 
     /// A directory that is open already, to be seen by a guest as `guest`.
@@ -96,12 +97,35 @@ impl Directory {
             beside: Arc::default(),
             _lock: None,
             is_ours: true,
+            mount: None,
+            files: Vec::new(),
+            holds_files_alone: false,
         })
     }
 
     /// The same, with a lock that is held as long as it is granted.
     pub(crate) fn locked(self, lock: File) -> Self {
         Self { _lock: Some(Arc::new(lock)), is_ours: true, ..self }
+    }
+
+    /// The same, as a mount of its own that is mounted nowhere.
+    pub(crate) fn mounted(self, mount: Option<Arc<File>>) -> Self {
+        Self { mount, ..self }
+    }
+
+    /// It as a mount of its own, where it is one or somebody could make one.
+    pub(crate) fn mount(&self) -> Option<&File> {
+        self.mount.as_deref()
+    }
+
+    /// The same as it is once these files are mounted over what is in it, held by this handle.
+    pub(crate) fn with_files(self, handle: File, files: Vec<(String, Access)>) -> Self {
+        Self { handle: Arc::new(handle), mount: None, files, ..self }
+    }
+
+    /// The same, where these files are all that there is in it.
+    pub(crate) fn of_files_alone(self) -> Self {
+        Self { holds_files_alone: true, ..self }
     }
 
     /// Whether the other grant is this one: the same handle, seen and used alike.
@@ -134,19 +158,7 @@ impl Directory {
         if self.access == Access::ReadOnly || self.beside.get().is_some_and(is_known) {
             return Ok(());
         }
-        let host = || self.host.clone();
-        let is_nested = |folder: &Path| {
-            files::are_nested(&self.handle, &self.host, folder)
-                .map_err(|source| GrantError::Open { host: host(), source })
-        };
-        if is_nested(cache)? {
-            return Err(GrantError::HoldsCache { host: host() });
-        }
-        if let Some(data) = data.filter(|_| !self.is_ours)
-            && is_nested(data)?
-        {
-            return Err(GrantError::HoldsImages { host: host() });
-        }
+        check_beside(&self.handle, &self.host, cache, data.filter(|_| !self.is_ours))?;
         // Where another runtime was first, this one looks each time.
         let kept = Kept { cache: cache.to_owned(), data: data.map(Path::to_owned) };
         let _first = self.beside.set(kept);
@@ -159,26 +171,78 @@ impl Directory {
     }
 }
 
+/// Refuses what is in the folder for machine code, or holds it; and the same with that for images.
+pub(super) fn check_beside(
+    handle: &File,
+    host: &Path,
+    cache: &Path,
+    data: Option<&Path>,
+) -> Result<(), GrantError> {
+    let is_nested = |folder: &Path| {
+        files::are_nested(handle, host, folder)
+            .map_err(|source| GrantError::Open { host: host.to_owned(), source })
+    };
+    if is_nested(cache)? {
+        return Err(GrantError::HoldsCache { host: host.to_owned() });
+    }
+    if let Some(data) = data
+        && is_nested(data)?
+    {
+        return Err(GrantError::HoldsImages { host: host.to_owned() });
+    }
+    Ok(())
+}
+
 /// A grant that cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrantError {
-    /// The host's directory cannot be opened.
-    #[error("cannot open the directory `{}` to grant it", host.display())]
+    /// The host's directory or file cannot be opened.
+    #[error("cannot open `{}` to grant it", host.display())]
     Open {
         /// The host's path.
         host: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The host's path is a file. Single files are granted by sandboxes with a worker of their own.
-    #[error(
-        "`{}` is not a directory: single files cannot be granted yet; grant the directory it is in",
-        host.display()
-    )]
+    /// The host's path is no directory. A file is granted as a [`SingleFile`](crate::SingleFile).
+    #[error("`{}` is not a directory", host.display())]
     NotADirectory {
         /// The host's path.
         host: PathBuf,
+    },
+    /// The host's path is neither a directory nor a regular file.
+    #[error(
+        "`{}` is no regular file: a device, a FIFO or a socket is not granted by itself",
+        host.display()
+    )]
+    NotAFile {
+        /// The host's path.
+        host: PathBuf,
+    },
+    /// A directory in memory would hold nothing.
+    #[error("a directory in memory of {size} at `{guest}` holds nothing: it takes 4 KiB at least")]
+    NoRoom {
+        /// The guest's path.
+        guest: String,
+        /// What was asked for.
+        size: Bytes,
+    },
+    /// Something is granted in a single file.
+    #[error("`{guest}` cannot be in `{file}`, which is granted as a file")]
+    InFile {
+        /// The guest's path.
+        guest: String,
+        /// The file's.
+        file: String,
+    },
+    /// The guest's process cannot be given what is made or mounted there.
+    #[error("cannot make `{guest}` for the guest: {reason}")]
+    Mount {
+        /// The guest's path.
+        guest: String,
+        /// Why, and what to do.
+        reason: String,
     },
     /// The guest's path is not one.
     #[error("`{guest}` cannot be a path in the guest: {reason}")]

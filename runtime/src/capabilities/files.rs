@@ -12,7 +12,6 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
 use crate::platform::machine;
 
-use super::Access;
 use super::Capabilities;
 use super::Directory;
 use super::GrantError;
@@ -48,10 +47,8 @@ impl Files {
         let mut builder = WasiCtxBuilder::new();
         builder.allow_blocking_current_thread(alone);
         for preopen in &preopens {
-            let access = match preopen.access {
-                Access::ReadOnly => FsPerms::ReadOnly,
-                Access::ReadWrite => FsPerms::ReadWrite,
-            };
+            let access =
+                if preopen.is_written_to() { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             builder.preopened_dir(&preopen.host, &preopen.guest, access).map_err(|error| {
                 GrantError::Open {
                     host: preopen.host.clone(),

@@ -5,7 +5,9 @@ mod directory;
 mod environment;
 mod files;
 mod shared_writer;
+mod single_file;
 mod stdio;
+mod tmpfs;
 mod wasi;
 
 pub use denial::Denial;
@@ -13,8 +15,10 @@ pub use denial::Refusal;
 pub use directory::Access;
 pub use directory::Directory;
 pub use directory::GrantError;
+pub use single_file::SingleFile;
 pub use stdio::Input;
 pub use stdio::Output;
+pub use tmpfs::Tmpfs;
 
 pub(crate) use denial::DENIALS_MAX;
 pub(crate) use denial::Denials;
@@ -30,6 +34,8 @@ pub(crate) use wasi::Preopen;
 pub(crate) use wasi::Streams;
 pub(crate) use wasi::check;
 pub(crate) use wasi::context;
+pub(crate) use wasi::covering;
+pub(crate) use wasi::rest_in;
 
 /// What one guest may touch. The default denies: no directories, no environment, no arguments but
 /// its name, standard input closed, output discarded. There is no network. Clocks and randomness are real,
@@ -37,10 +43,37 @@ pub(crate) use wasi::context;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Capabilities {
     pub(crate) directories: Vec<Directory>,
+    pub(crate) tmpfs: Vec<Tmpfs>,
+    pub(crate) files: Vec<SingleFile>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) working_directory: Option<String>,
     pub(crate) arguments: Vec<String>,
     pub(crate) stdin: Input,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
+}
+
+impl Capabilities {
+    /// Where the guest sees what it was granted: directories of the host, those in memory, and single
+    /// files.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &str> {
+        self.directory_places().chain(self.files.iter().map(SingleFile::guest))
+    }
+
+    /// Where the guest sees directories that it was granted.
+    pub(crate) fn directory_places(&self) -> impl Iterator<Item = &str> {
+        let directories = self.directories.iter().map(Directory::guest);
+        directories.chain(self.tmpfs.iter().map(Tmpfs::guest))
+    }
+
+    /// How many descriptors it takes to hold what was granted.
+    pub(crate) fn handles(&self) -> usize {
+        self.directories.len() + self.tmpfs.len() + self.files.len()
+    }
+
+    /// What takes mounts of the guest's own, if anything does: what it is, and where it is seen.
+    pub(crate) fn needs_mounts(&self) -> Option<(&'static str, &str)> {
+        let tmpfs = self.tmpfs.first().map(|tmpfs| ("a directory in memory", tmpfs.guest()));
+        tmpfs.or_else(|| self.files.first().map(|file| ("a single file", file.guest())))
+    }
 }

@@ -14,6 +14,7 @@ use super::Directory;
 use super::GrantError;
 use super::InEnd;
 use super::OutEnd;
+use super::SingleFile;
 use super::environment::check_texts;
 
 /// Random bytes that one call may ask for. The host holds them for a moment.
@@ -31,8 +32,30 @@ pub(crate) struct Preopen {
     /// Where it is for the guest, absolute: `.` is the working directory.
     pub(crate) place: String,
     pub(crate) access: Access,
-    /// Whether it is the empty `/` of a guest that was not granted one.
+    /// Whether it is the `/` of a guest that was not granted one: what is not there was not granted.
     pub(crate) empty: bool,
+    /// The single files in it, and what the guest may do with them.
+    pub(crate) files: Vec<(String, Access)>,
+}
+
+impl Preopen {
+    /// Whether the engine has to let the guest write: that it cannot write to all of it is the
+    /// kernel's to see to, where single files are mounted.
+    pub(super) fn is_written_to(&self) -> bool {
+        let mut all = std::iter::once(self.access).chain(self.files.iter().map(|file| file.1));
+        all.any(|access| access == Access::ReadWrite)
+    }
+
+    /// Whether the system, and not the engine, keeps the guest from writing to what is around the
+    /// single files in it.
+    pub(crate) fn is_held_by_the_system(&self) -> bool {
+        self.access == Access::ReadOnly && self.is_written_to()
+    }
+
+    /// Whether there is a single file at a path that may only be read.
+    pub(crate) fn is_read_only_file(&self, path: &str) -> bool {
+        self.files.iter().any(|(file, access)| file == path && *access == Access::ReadOnly)
+    }
 }
 
 /// The guest's ends of its standard streams.
@@ -63,7 +86,8 @@ pub(super) fn preopens(
             guest: directory.guest.clone(),
             place: directory.guest.clone(),
             access: directory.access,
-            empty: false,
+            empty: directory.holds_files_alone,
+            files: directory.files.clone(),
         });
     }
     // A guest always has a `/`: what it tries then reaches the host, and can be named.
@@ -75,6 +99,7 @@ pub(super) fn preopens(
             place: "/".to_owned(),
             access: Access::ReadOnly,
             empty: true,
+            files: Vec::new(),
         });
     }
     if let Some(directory) = &granted.working_directory {
@@ -92,25 +117,42 @@ pub(super) fn preopens(
 /// grant.
 pub(crate) fn check(granted: &Capabilities) -> Result<(), GrantError> {
     check_all_texts(granted)?;
-    let directories = &granted.directories;
-    let places = directories.iter().enumerate();
-    let mut twice =
-        places.filter(|(i, one)| directories[..*i].iter().any(|other| other.guest == one.guest));
-    if let Some((_, directory)) = twice.next() {
-        return Err(GrantError::Twice { guest: directory.guest.clone() });
+    let places: Vec<&str> = granted.places().collect();
+    let mut twice = places.iter().enumerate().filter(|(i, one)| places[..*i].contains(one));
+    if let Some((_, guest)) = twice.next() {
+        return Err(GrantError::Twice { guest: (*guest).to_owned() });
+    }
+    for file in granted.files.iter().map(SingleFile::guest) {
+        let is_inside = |place: &&&str| rest_in(file, place).is_some_and(|rest| !rest.is_empty());
+        if let Some(guest) = places.iter().find(is_inside) {
+            let (guest, file) = ((*guest).to_owned(), file.to_owned());
+            return Err(GrantError::InFile { guest, file });
+        }
     }
     match &granted.working_directory {
-        Some(directory) if directory != "/" => grant_of(granted, directory).map(|_| ()),
+        Some(directory)
+            if directory != "/" && covering(granted.directory_places(), directory).is_none() =>
+        {
+            Err(GrantError::WorkingDirectory { directory: directory.clone() })
+        }
         _ => Ok(()),
     }
 }
 
+/// The way to `inner` from `outer`, where it is that or is in it. Both are paths of a guest.
+pub(crate) fn rest_in<'a>(outer: &str, inner: &'a str) -> Option<&'a str> {
+    let rest = inner.strip_prefix(outer.trim_end_matches('/'))?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+}
+
+/// The innermost of these places that a path of the guest is in.
+pub(crate) fn covering<'a>(places: impl Iterator<Item = &'a str>, path: &str) -> Option<&'a str> {
+    places.filter(|place| rest_in(place, path).is_some()).max_by_key(|place| place.len())
+}
+
 /// The innermost grant that a directory of the guest is in.
 fn grant_of<'a>(granted: &'a Capabilities, directory: &str) -> Result<&'a Directory, GrantError> {
-    let covers = |grant: &&Directory| {
-        let rest = directory.strip_prefix(grant.guest.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let covers = |grant: &&Directory| rest_in(&grant.guest, directory).is_some();
     let grants = granted.directories.iter().filter(covers);
     let refused = || GrantError::WorkingDirectory { directory: directory.to_owned() };
     grants.max_by_key(|grant| grant.guest.len()).ok_or_else(refused)
@@ -132,7 +174,7 @@ fn working_directory(
         return Ok(None);
     }
     let grant = grant_of(granted, directory)?;
-    let rest = directory[grant.guest.trim_end_matches('/').len()..].trim_start_matches('/');
+    let rest = rest_in(&grant.guest, directory).unwrap_or_default();
     let (host, handle) = if rest.is_empty() {
         (grant.host.clone(), Arc::clone(&grant.handle))
     } else {
@@ -152,7 +194,8 @@ fn working_directory(
         guest: ".".to_owned(),
         place: directory.to_owned(),
         access: grant.access,
-        empty: false,
+        empty: grant.holds_files_alone,
+        files: grant.files.clone(),
     }))
 }
 

@@ -25,6 +25,7 @@ pub(crate) use host::clock;
 pub(crate) use host::files;
 pub(crate) use host::landlock;
 pub(crate) use host::machine;
+pub(crate) use host::mounts;
 pub(crate) use host::namespaces;
 #[cfg(all(test, target_os = "linux", not(aril_portable)))]
 pub(crate) use host::native;
@@ -117,7 +118,7 @@ pub(crate) struct Lack {
     pub(crate) remedy: &'static str,
 }
 
-/// What may be done below a directory, by the system's own word.
+/// What may be done below a directory, or with a file, by the system's own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     Read,

@@ -22,11 +22,9 @@ use super::wall::WallStanding;
 use super::wall::Walls;
 
 /// What is left to a process, and what is put around it. Nothing happens before
-/// [`enter`](Self::enter).
+/// [`enclose`](Self::enclose).
 #[derive(Debug)]
-pub(crate) struct Jail<'a> {
-    /// The directories that may be reached, which are open: nothing is opened by its path after.
-    pub(crate) grants: Vec<(&'a File, Reach)>,
+pub(crate) struct Jail {
     /// How all others were closed: see `Kept::close_others`. Before anything else was opened,
     /// because who opens much does not know all of it.
     pub(crate) closed: Option<String>,
@@ -62,6 +60,16 @@ pub(crate) enum JailError {
     ParentsEnd(#[source] io::Error),
 }
 
+/// A process in namespaces of its own. [`restrict`](Self::restrict) leaves it to what was granted.
+#[derive(Debug)]
+#[must_use = "files are not restricted yet"]
+pub(crate) struct Enclosed {
+    building: Building,
+    who: Who,
+    user: User,
+    parents_end: ParentsEnd,
+}
+
 /// A process within its first walls. [`seal`](Self::seal) leaves it to run a guest.
 #[derive(Debug)]
 #[must_use = "system calls are not restricted yet"]
@@ -73,14 +81,16 @@ pub(crate) struct Entered {
 /// How each wall stands, in the order of [`Wall::ALL`].
 pub(crate) type Report = Vec<(Wall, WallStanding)>;
 
-impl Jail<'_> {
+impl Jail {
     /// The first step, while this process has one thread and nothing of the guest has been looked
-    /// at: everything but the list of system calls.
+    /// at: descriptors and namespaces. `within` is called where there is a namespace of mounts, and
+    /// may mount there what is for this process alone; files are opened by their paths there for the
+    /// last time.
     ///
     /// # Errors
     ///
     /// Fails where a required wall is missing, or the process cannot become who it is to be.
-    pub(crate) fn enter(self) -> Result<Entered, JailError> {
+    pub(crate) fn enclose(self, within: impl FnOnce()) -> Result<Enclosed, JailError> {
         let walls = self.walls;
         let parents_end = ParentsEnd::remembered();
         let mut building = Building { walls, report: Vec::with_capacity(Wall::ALL.len()) };
@@ -89,28 +99,8 @@ impl Jail<'_> {
             self.closed.clone().ok_or_else(unsaid)
         })?;
         let user = self.settle_user()?;
-        building.note_namespaces(namespaces::enter(wanted(&walls)))?;
-        building.build(Wall::NoNewPrivs, || {
-            privileges::no_new_privileges().map_err(|error| lack(&error))?;
-            Ok("set, for good".to_owned())
-        })?;
-        let user = building.leave_root(self.who, user);
-        building.build(Wall::Capabilities, || {
-            let left = privileges::drop_capabilities().map_err(|error| lack(&error))?;
-            Ok(format!("{left}; {user}"))
-        })?;
-        building.build(Wall::Rlimits, || {
-            privileges::bound_needless().map_err(|error| lack(&error))?;
-            Ok("no core files, no queues, no locked memory".to_owned())
-        })?;
-        building.build(Wall::Landlock, || landlock::restrict(&self.grants))?;
-        parents_end.order_again().map_err(JailError::ParentsEnd)?;
-        // Last, because what is found by this process's number is root's from then on.
-        building.build(Wall::NoDump, || {
-            privileges::hide_memory().map_err(|error| lack(&error))?;
-            Ok("not dumpable".to_owned())
-        })?;
-        Ok(Entered { report: building.report, walls })
+        building.note_namespaces(namespaces::enter(wanted(&walls), within))?;
+        Ok(Enclosed { building, who: self.who, user, parents_end })
     }
 
     /// Becomes the user that was asked for, where that is another one.
@@ -123,6 +113,45 @@ impl Jail<'_> {
             }
             Who::User(_) | Who::Caller => Ok(current),
         }
+    }
+}
+
+impl Enclosed {
+    /// How a wall stands that was built by now.
+    pub(crate) fn standing(&self, wall: Wall) -> Option<&WallStanding> {
+        let mut report = self.building.report.iter();
+        report.find(|(built, _)| *built == wall).map(|(_, standing)| standing)
+    }
+
+    /// The second step: everything but the list of system calls. Of files, what lies beneath
+    /// `grants` may be reached, which are open: nothing is opened by its path after.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a required wall is missing.
+    pub(crate) fn restrict(self, grants: &[(&File, Reach)]) -> Result<Entered, JailError> {
+        let Self { mut building, who, user, parents_end } = self;
+        building.build(Wall::NoNewPrivs, || {
+            privileges::no_new_privileges().map_err(|error| lack(&error))?;
+            Ok("set, for good".to_owned())
+        })?;
+        let user = building.leave_root(who, user);
+        building.build(Wall::Capabilities, || {
+            let left = privileges::drop_capabilities().map_err(|error| lack(&error))?;
+            Ok(format!("{left}; {user}"))
+        })?;
+        building.build(Wall::Rlimits, || {
+            privileges::bound_needless().map_err(|error| lack(&error))?;
+            Ok("no core files, no queues, no locked memory".to_owned())
+        })?;
+        building.build(Wall::Landlock, || landlock::restrict(grants))?;
+        parents_end.order_again().map_err(JailError::ParentsEnd)?;
+        // Last, because what is found by this process's number is root's from then on.
+        building.build(Wall::NoDump, || {
+            privileges::hide_memory().map_err(|error| lack(&error))?;
+            Ok("not dumpable".to_owned())
+        })?;
+        Ok(Entered { report: building.report, walls: building.walls })
     }
 }
 
@@ -144,6 +173,7 @@ fn lack(error: &io::Error) -> Lack {
 }
 
 /// The walls as they are built, one by one.
+#[derive(Debug)]
 struct Building {
     walls: Walls,
     report: Report,
@@ -216,7 +246,7 @@ fn standing(built: Option<Result<String, Lack>>) -> WallStanding {
 }
 
 impl Entered {
-    /// The second step, after all threads were started: leaves to them the system calls of the
+    /// The third step, after all threads were started: leaves to them the system calls of the
     /// list. What a call that is not in it was is written to `trapped`, which must stay open.
     ///
     /// A thread that may not be made is an error for who makes it, as where there are too many.
@@ -409,9 +439,13 @@ mod tests {
         (ended, call.map(|call| call.name().unwrap().to_owned()))
     }
 
+    fn entered(jail: Jail, grants: &[(&File, Reach)]) -> Result<Entered, JailError> {
+        jail.enclose(|| ())?.restrict(grants)
+    }
+
     fn enter(inside: &Inside, walls: Walls) -> Entered {
         let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
-        Jail { grants, closed: None, who: Who::Caller, walls }.enter().unwrap()
+        entered(Jail { closed: None, who: Who::Caller, walls }, &grants).unwrap()
     }
 
     /// All walls but that of descriptors, because the tests hold what they need.
@@ -832,10 +866,8 @@ mod tests {
                 kept.keep(open);
             }
             let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
-            let entered = Jail { grants, closed: Some(kept.close_others().unwrap()), who, walls }
-                .enter()
-                .unwrap();
-            entered.seal(&writer, Threads::None).unwrap();
+            let jail = Jail { closed: Some(kept.close_others().unwrap()), who, walls };
+            entered(jail, &grants).unwrap().seal(&writer, Threads::None).unwrap();
             (&readies).write_all(b"!").unwrap();
             goes.read_to_end(&mut Vec::new()).unwrap();
         });
@@ -931,8 +963,8 @@ mod tests {
         let child = in_child(|| {
             become_one(ORDINARY);
             let who = Who::User(User { user: 4_321, group: 1_234 });
-            let jail = Jail { grants: Vec::new(), closed: None, who, walls: MOST };
-            let error = jail.enter().unwrap_err();
+            let jail = Jail { closed: None, who, walls: MOST };
+            let error = entered(jail, &[]).unwrap_err();
             assert_eq!(error.to_string(), "cannot become the user 4321 of group 1234");
         });
         assert_eq!(child.wait(), Ended::Code(0));
@@ -1051,8 +1083,8 @@ mod tests {
         let child = in_child(|| {
             refuse_users();
             let walls = MOST.with(Wall::UserNamespace, Need::Required);
-            let jail = Jail { grants: Vec::new(), closed: None, who: Who::Caller, walls };
-            let error = jail.enter().unwrap_err().to_string();
+            let jail = Jail { closed: None, who: Who::Caller, walls };
+            let error = entered(jail, &[]).unwrap_err().to_string();
             let expected = "the wall `user_namespace` is required and missing: the system refuses";
             assert!(error.starts_with(expected), "{error}");
             assert!(error.contains("allow namespaces"), "{error}");
@@ -1061,9 +1093,9 @@ mod tests {
         let child = in_child(|| {
             native::refuse(libc::SYS_seccomp, None, libc::ENOSYS);
             let walls = MOST.with(Wall::Seccomp, Need::Required);
-            let jail = Jail { grants: Vec::new(), closed: None, who: Who::Caller, walls };
+            let jail = Jail { closed: None, who: Who::Caller, walls };
             let error =
-                jail.enter().unwrap().seal(&pipe().1, Threads::None).unwrap_err().to_string();
+                entered(jail, &[]).unwrap().seal(&pipe().1, Threads::None).unwrap_err().to_string();
             let expected = "the wall `seccomp` is required and missing";
             assert!(error.starts_with(expected), "{error}");
         });
@@ -1076,8 +1108,8 @@ mod tests {
             let kill = rustix::process::Signal::KILL;
             rustix::process::set_parent_process_death_signal(Some(kill)).unwrap();
             let walls = Walls::NONE.with(Wall::Capabilities, Need::Wanted);
-            let jail = Jail { grants: Vec::new(), closed: None, who: Who::Caller, walls };
-            let _entered = jail.enter().unwrap();
+            let jail = Jail { closed: None, who: Who::Caller, walls };
+            let _entered = entered(jail, &[]).unwrap();
             assert_eq!(rustix::process::parent_process_death_signal(), Ok(Some(kill)));
             let expected = if is_root() { 65534 } else { User::current().user };
             assert_eq!(User::current().user, expected);

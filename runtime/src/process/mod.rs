@@ -14,6 +14,7 @@ pub(crate) use channel::send;
 pub(crate) use channel::send_async;
 pub(crate) use child::ChildError;
 pub(crate) use child::run;
+pub(crate) use jail::Enclosed;
 pub(crate) use jail::Entered;
 pub(crate) use jail::Jail;
 pub(crate) use jail::JailError;

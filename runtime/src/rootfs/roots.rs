@@ -16,6 +16,7 @@ use std::sync::Weak;
 use crate::content::Folder;
 use crate::content::FolderError;
 use crate::digest::Digest;
+use crate::platform::Kind;
 use crate::platform::files;
 use crate::platform::tree::Directory;
 
@@ -55,6 +56,19 @@ impl Root {
         Directory::open(&self.path).is_ok_and(|root| {
             follow(&root, way.names(), Missing::Tell).is_ok_and(|found| found.is_some())
         })
+    }
+
+    /// Whether there is a file at a path of the image, or a link that may lead to one.
+    pub(crate) fn has_file(&self, guest: &str) -> bool {
+        let (above, name) = guest.rsplit_once('/').unwrap_or(("", guest));
+        let Ok(way) = Way::parse(if above.is_empty() { b"/" } else { above.as_bytes() }) else {
+            return false;
+        };
+        let found = Directory::open(&self.path).ok().and_then(|root| {
+            let place = follow(&root, way.names(), Missing::Tell).ok()??;
+            place.directory.status(name).ok()?
+        });
+        found.is_some_and(|status| matches!(status.kind, Kind::File | Kind::Link))
     }
 
     /// The same, not held.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::content::Folder;
 use crate::content::FolderError;
@@ -55,6 +56,8 @@ pub(crate) struct Writables {
 #[derive(Debug)]
 pub(crate) struct Writable {
     directory: Option<File>,
+    /// An overlay as a mount, to be given a place.
+    mount: Option<Arc<File>>,
     opened_as: PathBuf,
     means: Means,
     /// What an overlay shows; a copy needs it no more.
@@ -124,8 +127,9 @@ impl Writables {
         let opened_as = place.path();
         let directory = lay_over(root.path(), &opened_as);
         let directory = directory.map_err(|source| WritableError::Overlay { source })?;
-        let (directory, root) = (Some(directory), Some(root.clone()));
-        Ok(Writable { directory, opened_as, means: Means::Overlay, _root: root, place })
+        let ((directory, mount), root) = (directory, Some(root.clone()));
+        let (directory, mount) = (Some(directory), Some(Arc::new(mount)));
+        Ok(Writable { directory, mount, opened_as, means: Means::Overlay, _root: root, place })
     }
 
     /// A view by a copy, which shares what is in files where the file system can.
@@ -143,7 +147,8 @@ impl Writables {
             path: opened_as.clone(),
             source,
         })?;
-        Ok(Writable { directory: Some(directory), opened_as, means, _root: None, place })
+        let directory = Some(directory);
+        Ok(Writable { directory, mount: None, opened_as, means, _root: None, place })
     }
 
     /// A directory to be written to beside a root, with what the root has at this path.
@@ -160,7 +165,7 @@ impl Writables {
             source,
         })?;
         let directory = Some(directory);
-        Ok(Writable { directory, opened_as, means: Means::Copy, _root: None, place })
+        Ok(Writable { directory, mount: None, opened_as, means: Means::Copy, _root: None, place })
     }
 
     /// What means this host has, the best first, and why not, found out by trying. Where an overlay
@@ -268,7 +273,7 @@ fn takes(directory: &Directory, left: &mut (u64, u64)) -> io::Result<()> {
 }
 
 /// Lays what is written in a directory of ours over one that stays as it is.
-fn lay_over(lower: &Path, within: &Path) -> io::Result<File> {
+fn lay_over(lower: &Path, within: &Path) -> io::Result<(File, File)> {
     let directory = Directory::open(within)?;
     directory.create_directory("upper", 0o755)?;
     directory.create_directory("work", 0o700)?;
@@ -279,6 +284,11 @@ impl Writable {
     /// The root of the view. Nothing else leads to that of an overlay.
     pub(crate) fn directory(&self) -> &File {
         self.directory.as_ref().expect("it is there until it is removed")
+    }
+
+    /// It as a mount that can be given a place, where it is one of its own.
+    pub(crate) fn mount(&self) -> Option<&Arc<File>> {
+        self.mount.as_ref()
     }
 
     /// The path that the root was opened as; of an overlay, where its changes are kept.
@@ -321,10 +331,44 @@ impl Writable {
         Ok(())
     }
 
+    /// Creates the files that single files are to be mounted over, in the same way; what is there
+    /// stays as it is.
+    pub(crate) fn ensure_files<'a>(
+        &self,
+        paths: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), WritableError> {
+        for path in paths {
+            let failed = |source| WritableError::File { what: "create", path: path.into(), source };
+            let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+            // The root is there.
+            self.ensure_mount_points(Some(above).filter(|above| !above.is_empty()))?;
+            let root = Directory::of(self.directory(), &self.opened_as).map_err(failed)?;
+            let way: Vec<&str> = above.split('/').filter(|name| !name.is_empty()).collect();
+            let place = follow(&root, &way, Missing::Tell).map_err(io::Error::other);
+            let Some(place) = place.map_err(failed)? else { continue };
+            match place.directory.status(name).map_err(failed)?.map(|status| status.kind) {
+                // Where a link leads is found out when something is mounted there.
+                Some(Kind::File | Kind::Link) => {}
+                Some(Kind::Directory | Kind::Other) => {
+                    let reason = "what the image has there is not a file".to_owned();
+                    return Err(WritableError::MountPoint { path: path.to_owned(), reason });
+                }
+                None => {
+                    let before = place.directory.own_status().map_err(failed)?.modified;
+                    let created = place.directory.create_file(name, 0o644).map_err(failed)?;
+                    tree::set_modified(&created, before).map_err(failed)?;
+                    place.directory.set_own_modified(before).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Removes it, and says so where that fails.
     pub(crate) fn remove(mut self) -> Result<(), WritableError> {
         // An overlay ends with its last handle.
         self.directory = None;
+        self.mount = None;
         self.place.remove()
     }
 }

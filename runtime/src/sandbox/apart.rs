@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 
 use crate::capabilities;
 use crate::capabilities::Denial;
-use crate::capabilities::Directory;
 use crate::capabilities::Refusal;
 use crate::engine::Kind;
 use crate::engine::Known;
@@ -41,6 +40,7 @@ use crate::process::send_async;
 use super::event::Event;
 use super::exit::Exit;
 use super::exit::MemoryWall;
+use super::grants::open_of;
 use super::group::HeldGroup;
 use super::guest::LaunchError;
 use super::handle::End;
@@ -48,6 +48,7 @@ use super::handle::Lease;
 use super::handle::Sandbox;
 use super::handle::Told;
 use super::kept::Worker;
+use super::mounts;
 use super::order::Files;
 use super::order::Order;
 use super::order::WireWall;
@@ -142,11 +143,12 @@ pub(crate) async fn launch(
 ) -> Result<Sandbox, LaunchError> {
     let captures = spec.captures();
     let mut amounts = spec.limits.amounts(captures)?;
-    let granted = spec.capabilities.directories.len();
+    let granted = spec.capabilities.handles();
     if let Some(count) = &mut amounts.open_files {
         fit_open_files(count, spec.limits.open_files.is_asked(), granted)?;
     }
     capabilities::check(&spec.capabilities)?;
+    mounts::check(spec, true)?;
     let (figures, shared) =
         Figures::shared().map_err(exhausted("nothing can be shared with a worker"))?;
     let vitals = Arc::new(Vitals::of(figures, &amounts));
@@ -221,9 +223,10 @@ async fn start(
         leash: &leash,
         trapped: &trapped,
     };
-    let order = Order::new(spec, &place.known, place.kind, &named).to_bytes();
+    let granted = mounts::hold(&spec.capabilities);
+    let order = Order::new(spec, &granted, (&place.known, place.kind), &named).to_bytes();
     let mut given = vec![&far, place.artifact, figures, &input_end, &empty, &leash, &trapped];
-    given.extend(spec.capabilities.directories.iter().map(Directory::handle));
+    given.extend(open_of(&granted));
     let call = Call::unbounded(Role::Worker, vec![child::number(&far).to_string()]);
     let child = Child::start(&place.program, &call.to_args(), streams, &given).map_err(&failed)?;
     drop(far);

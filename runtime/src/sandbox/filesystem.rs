@@ -221,6 +221,9 @@ fn count_closed(types: &mut component::LinkerInstance<'_, State>) -> wasmtime::R
 /// How a version of WASI says that a call failed.
 trait Failure: std::error::Error + Send + Sync + 'static {
     fn answer(&self) -> Answer;
+
+    /// What the engine says where it refuses to write itself.
+    fn not_permitted() -> Self;
 }
 
 /// A component has as many files open as it may. Neither version of WASI has a word for it.
@@ -234,8 +237,13 @@ macro_rules! failures {
                 match self {
                     Self::NoEntry => Answer::NoEntry,
                     Self::NotPermitted | Self::ReadOnly => Answer::NotPermitted,
+                    Self::Io => Answer::Io,
                     _ => Answer::Other,
                 }
+            }
+
+            fn not_permitted() -> Self {
+                Self::NotPermitted
             }
         }
 
@@ -298,10 +306,12 @@ impl State {
         let (places, answer) = (&self.component().places, failure.answer());
         let denial =
             paths.iter().find_map(|(base, path)| places.refusal(*base, path, write, answer));
+        let is_denied = denial.is_some();
         if let Some(denial) = denial {
             self.vitals.note_denial(denial);
         }
-        Ok((Err(failure),))
+        // Whoever refused it, the guest is told the same.
+        Ok((Err(if is_denied && answer == Answer::Io { F::not_permitted() } else { failure }),))
     }
 
     fn close_descriptor(&mut self, rep: u32) -> wasmtime::Result<()> {

@@ -2,17 +2,14 @@
 //! numbers under which they were inherited.
 
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::capabilities::Access;
 use crate::capabilities::Capabilities;
 use crate::capabilities::Denial;
-use crate::capabilities::Directory;
 use crate::capabilities::GrantError;
 use crate::capabilities::Input;
 use crate::capabilities::Output;
@@ -22,7 +19,6 @@ use crate::limits::Limit;
 use crate::limits::LimitError;
 use crate::limits::Limits;
 use crate::limits::NAMES;
-use crate::platform::child::given;
 use crate::platform::child::number;
 use crate::process::Need;
 use crate::process::Wall;
@@ -34,6 +30,7 @@ use crate::units::Fuel;
 
 use super::end::bounded;
 use super::end::printable;
+use super::grants::WireGrants;
 use super::guest::LaunchError;
 use super::spec::Invocation;
 use super::spec::Isolation;
@@ -45,7 +42,8 @@ pub(super) struct Order {
     limits: WireLimits,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    directories: Vec<WireDirectory>,
+    #[serde(flatten)]
+    grants: WireGrants,
     working_directory: Option<String>,
     /// Whether standard input is read at all.
     input: bool,
@@ -89,7 +87,7 @@ pub(super) struct WireWall {
     remedy: String,
 }
 
-/// The files that an order names, beside directories that are granted.
+/// The files that an order names, beside what is granted.
 #[derive(Debug)]
 pub(super) struct Files<'a> {
     pub(super) artifact: &'a File,
@@ -98,15 +96,6 @@ pub(super) struct Files<'a> {
     pub(super) empty: &'a File,
     pub(super) leash: &'a File,
     pub(super) trapped: &'a File,
-}
-
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-struct WireDirectory {
-    handle: u32,
-    /// For messages.
-    host: String,
-    guest: String,
-    read_only: bool,
 }
 
 /// One limit, as a number.
@@ -207,20 +196,20 @@ pub(super) enum InvalidOrder {
 }
 
 impl Order {
-    /// The order to run a guest by this spec, from machine code of this kind.
-    pub(super) fn new(spec: &SandboxSpec, known: &Known, kind: Kind, files: &Files<'_>) -> Self {
+    /// The order to run a guest by this spec, with the files that are granted as `granted` has them,
+    /// from machine code of this kind.
+    pub(super) fn new(
+        spec: &SandboxSpec,
+        granted: &Capabilities,
+        (known, kind): (&Known, Kind),
+        files: &Files<'_>,
+    ) -> Self {
         let SandboxSpec { limits, capabilities, invocation, trap_unknown_imports, .. } = spec;
-        let directories = capabilities.directories.iter().map(|directory| WireDirectory {
-            handle: number(directory.handle()),
-            host: directory.host().to_string_lossy().into_owned(),
-            guest: directory.guest().to_owned(),
-            read_only: directory.access() == Access::ReadOnly,
-        });
         Self {
             limits: (*limits).into(),
             arguments: capabilities.arguments.clone(),
             environment: capabilities.environment.clone(),
-            directories: directories.collect(),
+            grants: WireGrants::new(granted),
             working_directory: capabilities.working_directory.clone(),
             input: capabilities.stdin != Input::Closed,
             function: invocation
@@ -263,33 +252,22 @@ impl Order {
     /// The numbers of all files that it names.
     pub(super) fn numbers(&self) -> Vec<u32> {
         let own = [self.artifact, self.figures, self.input_end, self.empty, self.leash];
-        let granted = self.directories.iter().map(|directory| directory.handle);
-        own.into_iter().chain([self.trapped]).chain(granted).collect()
+        own.into_iter().chain([self.trapped]).chain(self.grants.numbers()).collect()
     }
 
-    /// The spec of the guest, with the directories that were inherited.
+    /// The spec of the guest, with what is granted as it was inherited.
     pub(super) fn spec(self) -> Result<SandboxSpec, InvalidOrder> {
         let needs = Wall::ALL.into_iter().zip(&self.walls);
         let walls =
             needs.fold(Walls::ALL, |walls, (wall, need)| walls.with(wall, read_need(*need)));
-        let directory = |directory: WireDirectory| {
-            let access = if directory.read_only { Access::ReadOnly } else { Access::ReadWrite };
-            let handle = given(directory.handle)?;
-            Ok::<_, InvalidOrder>(Directory::held(
-                handle,
-                Path::new(&directory.host),
-                &directory.guest,
-                access,
-            )?)
-        };
         let capabilities = Capabilities {
-            directories: self.directories.into_iter().map(directory).collect::<Result<_, _>>()?,
             environment: self.environment,
             working_directory: self.working_directory,
             arguments: self.arguments,
             stdin: if self.input { Input::Inherit } else { Input::Closed },
             stdout: Output::Inherit,
             stderr: Output::Inherit,
+            ..self.grants.read()?
         };
         let call = |(function, arguments)| Invocation { function, arguments };
         Ok(SandboxSpec {
@@ -393,6 +371,10 @@ pub(super) enum Failure {
         reason: String,
     },
     Grant(String),
+    Mount {
+        guest: String,
+        reason: String,
+    },
     Isolation(String),
     Exhausted(String),
     Engine(String),
@@ -417,6 +399,9 @@ impl From<&LaunchError> for Failure {
                 GrantError::NoWorkingDirectory { directory, source } => {
                     let (directory, reason) = (directory.clone(), source.to_string());
                     Self::NoWorkingDirectory { directory, reason }
+                }
+                GrantError::Mount { guest, reason } => {
+                    Self::Mount { guest: guest.clone(), reason: reason.clone() }
                 }
                 other => Self::Grant(other.to_string()),
             },
@@ -443,6 +428,9 @@ impl Failure {
                 Self::NoWorkingDirectory { directory, reason }
             }
             Self::Grant(text) => Self::Grant(shown(text)),
+            Self::Mount { guest, reason } => {
+                Self::Mount { guest: shown(guest), reason: shown(reason) }
+            }
             Self::Isolation(text) => Self::Isolation(shown(text)),
             Self::Exhausted(text) => Self::Exhausted(shown(text)),
             Self::Engine(text) => Self::Engine(shown(text)),
@@ -468,6 +456,7 @@ impl From<Failure> for LaunchError {
                 let source = std::io::Error::other(reason);
                 grant(GrantError::NoWorkingDirectory { directory, source })
             }
+            Failure::Mount { guest, reason } => grant(GrantError::Mount { guest, reason }),
             // The keeper looked for these before there was a worker.
             Failure::Limit(reason) | Failure::Grant(reason) | Failure::Engine(reason) => {
                 Self::Engine { reason }
@@ -506,7 +495,8 @@ mod tests {
             trapped: &file,
         };
         let known = Known { digest: Digest::of(b"wasm"), form: Form::Component, held: 7 };
-        Order::new(&spec.invoke(invocation), &known, Kind::default(), &files)
+        let spec = spec.invoke(invocation);
+        Order::new(&spec, &spec.capabilities, (&known, Kind::default()), &files)
     }
 
     #[test]
@@ -535,15 +525,6 @@ mod tests {
         };
         let share = with(|order| order.limits.cpus = WireLimit::Of(0)).spec();
         assert!(matches!(share, Err(InvalidOrder::Value("limits"))));
-        let directory = WireDirectory {
-            handle: 0,
-            host: "/x".to_owned(),
-            guest: "/x".to_owned(),
-            read_only: true,
-        };
-        let mut standard = order();
-        standard.directories.push(directory);
-        assert!(matches!(standard.spec(), Err(InvalidOrder::File(_))), "a standard stream");
         assert!(with(|order| order.kind = "odd".to_owned()).code().is_err());
         assert!(matches!(Order::parse(b"{}"), Err(InvalidOrder::Form(_))));
     }
@@ -557,6 +538,7 @@ mod tests {
             LaunchError::Exhausted { reason: "no room".to_owned() },
             LaunchError::Stale { reason: "another build".to_owned() },
             GrantError::Open { host: "/x".into(), source: std::io::Error::other("gone") }.into(),
+            GrantError::Mount { guest: "/x".to_owned(), reason: "gone".to_owned() }.into(),
         ] {
             let arrived = LaunchError::from(Failure::from(&error));
             assert_eq!(arrived.to_string(), error.to_string());

@@ -101,6 +101,7 @@ impl Preview1 {
                 let answer = match errno {
                     Errno::Noent => Answer::NoEntry,
                     Errno::Perm | Errno::Notcapable | Errno::Rofs => Answer::NotPermitted,
+                    Errno::Io => Answer::Io,
                     _ => Answer::Other,
                 };
                 let denial = paths.iter().find_map(|(fd, path)| {
@@ -110,10 +111,12 @@ impl Preview1 {
                     }
                     self.places.refusal(base, &memory.as_cow_str(*path).ok()?, write, answer)
                 });
+                let is_denied = denial.is_some();
                 if let Some(denial) = denial {
                     self.vitals.note_denial(denial);
                 }
-                Err(errno.into())
+                // Whoever refused it, the guest is told the same.
+                Err(if is_denied && answer == Answer::Io { Errno::Perm } else { errno }.into())
             }
             Err(trap) => Err(Error::trap(trap)),
         }

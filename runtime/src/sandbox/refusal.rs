@@ -18,6 +18,9 @@ use super::state::RESOURCES_MAX;
 pub(super) enum Answer {
     NoEntry,
     NotPermitted,
+    /// What the engine says where it does not know what the system said: that a mount may only be
+    /// read, for one.
+    Io,
     Other,
 }
 
@@ -93,6 +96,9 @@ impl Places {
         match answer {
             Answer::NotPermitted => true,
             Answer::NoEntry => self.known.get(&base).is_some_and(|place| self.grant(place).empty),
+            Answer::Io => {
+                self.known.get(&base).is_some_and(|place| !self.grant(place).files.is_empty())
+            }
             Answer::Other => false,
         }
     }
@@ -110,15 +116,24 @@ impl Places {
     ) -> Option<Denial> {
         let place = self.known.get(&base);
         let grant = place.map(|place| self.grant(place));
-        let refusal = match (grant, answer) {
-            (_, Answer::Other) => return None,
-            (Some(grant), _) if grant.empty => Refusal::NotGranted,
-            (_, Answer::NoEntry) => return None,
-            (_, Answer::NotPermitted) if climbs(path) => Refusal::Outside,
-            (Some(grant), _) if write && grant.access == Access::ReadOnly => Refusal::ReadOnly,
-            (Some(grant), _) if leads_out(grant, place?, path) => Refusal::Outside,
-            (_, Answer::NotPermitted) => return None,
-        };
+        let refusal =
+            match (grant, answer) {
+                (Some(grant), Answer::Io | Answer::NotPermitted)
+                    if write && grant.is_read_only_file(&self.whole(base, path)) =>
+                {
+                    Refusal::ReadOnly
+                }
+                (Some(grant), Answer::Io) if write && grant.is_held_by_the_system() => {
+                    if grant.empty { Refusal::NotGranted } else { Refusal::ReadOnly }
+                }
+                (_, Answer::Io | Answer::Other) => return None,
+                (Some(grant), _) if grant.empty => Refusal::NotGranted,
+                (_, Answer::NoEntry) => return None,
+                (_, Answer::NotPermitted) if climbs(path) => Refusal::Outside,
+                (Some(grant), _) if write && grant.access == Access::ReadOnly => Refusal::ReadOnly,
+                (Some(grant), _) if leads_out(grant, place?, path) => Refusal::Outside,
+                (_, Answer::NotPermitted) => return None,
+            };
         Some(Denial::new(&self.whole(base, path), refusal))
     }
 

@@ -5,8 +5,11 @@ use crate::capabilities::Directory;
 use crate::capabilities::GrantError;
 use crate::capabilities::Input;
 use crate::capabilities::Output;
+use crate::capabilities::SingleFile;
+use crate::capabilities::Tmpfs;
 use crate::capabilities::check_guest_path;
 use crate::capabilities::check_variable;
+use crate::capabilities::covering;
 use crate::limits::Limits;
 use crate::process::Walls;
 
@@ -83,6 +86,20 @@ impl SandboxSpec {
         self
     }
 
+    /// Grants a single file, for which the guest needs a process of its own
+    /// ([`Isolation::Process`]).
+    pub fn file(mut self, file: SingleFile) -> Self {
+        self.capabilities.files.push(file);
+        self
+    }
+
+    /// Grants a directory in memory that is gone with the guest, for which that needs a process of
+    /// its own ([`Isolation::Process`]).
+    pub fn tmpfs(mut self, tmpfs: Tmpfs) -> Self {
+        self.capabilities.tmpfs.push(tmpfs);
+        self
+    }
+
     /// Adds an argument.
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.capabilities.arguments.push(argument.into());
@@ -118,9 +135,16 @@ impl SandboxSpec {
         &self.capabilities.arguments
     }
 
-    /// Where the guest sees the directories that it was granted.
+    /// Where the guest sees the directories that it was granted, those in memory too.
     pub fn places(&self) -> impl Iterator<Item = &str> {
-        self.capabilities.directories.iter().map(Directory::guest)
+        self.capabilities.directory_places()
+    }
+
+    /// Where the guest sees the single files that it was granted, as far as that is in none of those
+    /// directories.
+    pub fn file_places(&self) -> impl Iterator<Item = &str> {
+        let files = self.capabilities.files.iter().map(SingleFile::guest);
+        files.filter(|file| covering(self.places(), file).is_none())
     }
 
     /// Sets the guest's working directory, which must be in a granted directory. It is granted a

@@ -30,10 +30,13 @@ use crate::platform::process;
 use crate::platform::process::Kept;
 use crate::platform::signals;
 use crate::platform::stdio::InputEnd;
+use crate::process::Enclosed;
 use crate::process::Entered;
 use crate::process::Jail;
 use crate::process::JailError;
 use crate::process::MESSAGE_SIZE_MAX;
+use crate::process::Wall;
+use crate::process::WallStanding;
 use crate::process::Who;
 use crate::process::receive;
 use crate::process::send;
@@ -45,6 +48,7 @@ use super::guest::LaunchError;
 use super::guest::Ready;
 use super::guest::ready;
 use super::linking::Loaded;
+use super::mounts;
 use super::order::InvalidOrder;
 use super::order::Order;
 use super::order::WireWall;
@@ -125,17 +129,51 @@ fn close_others(channel: u32, order: &Order) -> std::io::Result<String> {
     kept.close_others()
 }
 
-/// Puts the walls around this process, but for the list of system calls.
-fn enter(spec: &SandboxSpec, empty: &File, closed: String) -> Result<Entered, LaunchError> {
+/// Puts the walls around this process, but for the list of system calls, and opens what is granted.
+fn enter(
+    spec: &mut SandboxSpec,
+    empty: &File,
+    closed: String,
+) -> Result<(Entered, Files), LaunchError> {
+    let jail = Jail { closed: Some(closed), who: Who::Caller, walls: spec.walls };
+    let path = files::handle_path(empty, "/".as_ref());
+    let (enclosed, opened) = if spec.capabilities.needs_mounts().is_none() {
+        let opened = Files::open(&spec.capabilities, &path, true)?;
+        (jail.enclose(|| ())?, opened)
+    } else {
+        let mut opened = None;
+        let granted = &mut spec.capabilities;
+        let enclosed = jail.enclose(|| {
+            let arranged = mounts::arrange(granted);
+            opened = Some(arranged.and_then(|()| Files::open(granted, &path, true)));
+        })?;
+        let opened = opened.ok_or_else(|| unmounted(spec, &enclosed))?;
+        (enclosed, opened?)
+    };
     let reach = |access| match access {
         Access::ReadOnly => Reach::Read,
         Access::ReadWrite => Reach::Write,
     };
-    let granted = spec.capabilities.directories.iter();
-    let granted = granted.map(|directory| (directory.handle(), reach(directory.access())));
-    let grants = granted.chain([(empty, Reach::Read)]).collect();
-    let jail = Jail { grants, closed: Some(closed), who: Who::Caller, walls: spec.walls };
-    Ok(jail.enter()?)
+    let directories = spec.capabilities.directories.iter();
+    let directories = directories.map(|one| (one.handle(), reach(one.access())));
+    let single = spec.capabilities.files.iter().map(|one| (one.handle(), reach(one.access())));
+    let grants: Vec<_> = directories.chain(single).chain([(empty, Reach::Read)]).collect();
+    let entered = enclosed.restrict(&grants)?;
+    // What a single file is held by leads past its mount, and so past what that allows.
+    spec.capabilities.files.clear();
+    Ok((entered, opened))
+}
+
+/// Why a guest cannot have the mounts that it was granted.
+fn unmounted(spec: &SandboxSpec, enclosed: &Enclosed) -> LaunchError {
+    let (what, guest) = spec.capabilities.needs_mounts().unwrap_or(("a mount", "/"));
+    let why = match enclosed.standing(Wall::MountNamespace) {
+        Some(WallStanding::Missing { reason, remedy }) => format!("missing: {reason}; {remedy}"),
+        _ => "was left out".to_owned(),
+    };
+    let reason =
+        format!("{what}, at `{guest}`, takes the wall `{}`, which is {why}", Wall::MountNamespace);
+    LaunchError::Isolation { reason }
 }
 
 impl From<JailError> for LaunchError {
@@ -177,14 +215,13 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
     // Held, and so in force, as long as this process is there.
     let leash = ManuallyDrop::new(given(order.leash).map_err(broken)?);
     let trapped = given(order.trapped).map_err(broken)?;
-    let spec = order.spec()?;
+    let mut spec = order.spec()?;
 
     let mut amounts = spec.limits.amounts(false)?;
-    let granted = spec.capabilities.directories.len();
+    let granted = spec.capabilities.handles();
     if let Some(count) = &mut amounts.open_files {
         fit_open_files(count, spec.limits.open_files.is_asked(), granted)?;
     }
-    let opened = Files::open(&spec.capabilities, &files::handle_path(&empty, "/".as_ref()), true)?;
     let stack = spec.limits.stack.or(Some(STACK_DEFAULT)).unwrap_or(STACK_DEFAULT);
     let engine = running_engine(known.form, kind, stack, None).map_err(LaunchError::engine)?;
     let code = Verified::handed(artifact, known.form).load(&engine);
@@ -195,7 +232,7 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     // Threads that still wait for the guest's input end with the process, and are not waited for.
     let runtime = ManuallyDrop::new(runtime.map_err(broken)?);
-    let entered = enter(&spec, &empty, closed)?;
+    let (entered, opened) = enter(&mut spec, &empty, closed)?;
     end_with(&leash).map_err(broken)?;
     let input_end = Arc::new(InputEnd::of(input_end));
     let streams = connect(&spec, &vitals, &input_end)?;

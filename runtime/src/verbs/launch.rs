@@ -101,6 +101,7 @@ impl Runtime {
         }
         refuse_walls(&spec).map_err(failed)?;
         spec.limits.need_no_group().map_err(|error| failed(error.into()))?;
+        sandbox::check_mounts(&spec, false).map_err(failed)?;
         if let Limit::Of(stack) = spec.limits.stack
             && stack != self.inner.settings.stack
         {
@@ -212,7 +213,9 @@ impl Runtime {
     pub(super) fn check_grants(&self, spec: &SandboxSpec) -> Result<(), LaunchError> {
         let mut directories = spec.capabilities.directories.iter();
         let data = self.inner.settings.data.as_deref();
-        Ok(directories.try_for_each(|directory| directory.check_beside(self.cache(), data))?)
+        directories.try_for_each(|directory| directory.check_beside(self.cache(), data))?;
+        let mut files = spec.capabilities.files.iter();
+        Ok(files.try_for_each(|file| file.check_beside(self.cache(), data))?)
     }
 
     /// Loads machine code for sandboxes that share this process, where that may take a while.

@@ -70,12 +70,41 @@ impl ImageFiles {
         &mut self,
         places: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), Error> {
-        let missing: Vec<&str> = match &self.writable {
-            Some(_) => places.into_iter().collect(),
-            // The image's own files are others' as well, and stay as they are.
-            None => places.into_iter().filter(|place| !self.root.has_directory(place)).collect(),
-        };
-        if missing.is_empty() {
+        let places = places.into_iter();
+        let places = self.missing(places, Root::has_directory);
+        self.make(&places, |writable| writable.ensure_mount_points(places.iter().copied()))
+    }
+
+    /// Makes the files in it that single files are mounted over, where the image has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`make_places`](Self::make_places).
+    pub fn make_file_places<'a>(
+        &mut self,
+        places: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Error> {
+        let places = self.missing(places.into_iter(), Root::has_file);
+        self.make(&places, |writable| writable.ensure_files(places.iter().copied()))
+    }
+
+    /// The places that are still to be made. The image's own files are others' as well, and stay as
+    /// they are.
+    fn missing<'a>(
+        &self,
+        places: impl Iterator<Item = &'a str>,
+        is_there: impl Fn(&Root, &str) -> bool,
+    ) -> Vec<&'a str> {
+        places.filter(|place| self.writable.is_some() || !is_there(&self.root, place)).collect()
+    }
+
+    /// Makes places where something can be written over the image's files.
+    fn make(
+        &mut self,
+        places: &[&str],
+        make: impl Fn(&Writable) -> Result<(), WritableError>,
+    ) -> Result<(), Error> {
+        if places.is_empty() {
             return Ok(());
         }
         let failed = |error| at_writable(error, "make places in", "the image's files");
@@ -84,10 +113,7 @@ impl ImageFiles {
             self.directory = grant(&writable, "/", self.directory.access())?;
             self.writable = Some(writable);
         }
-        let mut writable = self.writable.iter();
-        writable
-            .try_for_each(|writable| writable.ensure_mount_points(missing.iter().copied()))
-            .map_err(failed)
+        self.writable.iter().try_for_each(make).map_err(failed)
     }
 
     /// A directory for this run alone to be seen at `guest`, which may be written to also where the
@@ -139,6 +165,7 @@ fn grant(writable: &Writable, guest: &str, access: Access) -> Result<Directory, 
     let handle =
         handle.map_err(|error| failed("open", "files of an image", ErrorKind::Exhausted, error))?;
     Directory::held(handle, writable.opened_as(), guest, access)
+        .map(|directory| directory.mounted(writable.mount().cloned()))
         .map_err(|error| failed("grant", guest, ErrorKind::InvalidInput, error))
 }
 

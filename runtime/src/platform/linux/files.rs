@@ -28,6 +28,14 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
+/// Holds what a path leads to now, without opening it: neither a FIFO nor a device notices.
+pub(crate) fn hold(path: &Path) -> io::Result<File> {
+    use rustix::fs::Mode;
+
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())?.into())
+}
+
 /// Opens a file of a directory of ours, or nothing where its last part is a symbolic link.
 pub(crate) fn open_own(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;

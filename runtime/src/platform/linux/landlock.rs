@@ -42,8 +42,13 @@ fn try_restrict(grants: &[(&File, Reach)]) -> Result<RestrictionStatus, RulesetE
         .handle_access(AccessNet::from_all(VETTED))?
         .scope(Scope::from_all(VETTED))?
         .create()?;
-    for (directory, reach) in grants {
-        rules = rules.add_rule(PathBeneath::new(*directory, rights(*reach)))?;
+    for (grant, reach) in grants {
+        let mut rights = rights(*reach);
+        // What is done beneath a directory cannot be allowed of a file.
+        if grant.metadata().is_ok_and(|metadata| !metadata.is_dir()) {
+            rights &= AccessFs::from_file(VETTED);
+        }
+        rules = rules.add_rule(PathBeneath::new(*grant, rights))?;
     }
     rules.restrict_self()
 }

@@ -15,6 +15,7 @@ pub(crate) mod files;
 pub(crate) mod landlock;
 pub(crate) mod machine;
 pub(crate) mod numbers;
+pub(crate) mod mounts;
 pub(crate) mod namespaces;
 #[cfg(test)]
 pub(crate) mod native;

@@ -74,8 +74,11 @@ const MOUNT: usize = 1;
 /// In a user namespace of its own, the process is the same user as before, nobody else exists, and
 /// what it may do ends at the namespace: root outside is root inside alone. What lies in the old
 /// root is reached by no path any more, and by open descriptors as before.
-pub(crate) fn enter(wanted: Namespaces) -> Entered {
-    told(try_all(wanted, &Maps::of_this_process()))
+///
+/// `within` is called where there is a namespace of mounts, once nothing that is mounted there is seen
+/// outside, and as long as the old root is the root: what it mounts is for this process alone.
+pub(crate) fn enter(wanted: Namespaces, within: impl FnOnce()) -> Entered {
+    told(try_all(wanted, &Maps::of_this_process(), within))
 }
 
 /// What [`enter`] would find, tried by a child, whatever threads this process has.
@@ -90,7 +93,7 @@ pub(crate) fn probe(wanted: Namespaces) -> io::Result<Entered> {
     match child {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            let tried = try_all(wanted, &maps);
+            let tried = try_all(wanted, &maps, || ());
             let said = rustix::io::write(&writer, &packed(&tried));
             super::process::exit_now(u8::from(said != Ok(PACKED)))
         }
@@ -132,7 +135,7 @@ fn says(path: &str, text: &str) -> Result<(), Errno> {
     rustix::io::write(&file, text.as_bytes()).map(drop)
 }
 
-fn try_all(wanted: Namespaces, maps: &Maps) -> All {
+fn try_all(wanted: Namespaces, maps: &Maps, within: impl FnOnce()) -> All {
     let wanted = [wanted.user, wanted.mount, wanted.ipc, wanted.uts];
     let mut tried = make(wanted);
     // Before anything is mounted: without a user in the namespace there is no right to.
@@ -140,7 +143,7 @@ fn try_all(wanted: Namespaces, maps: &Maps) -> All {
         tried[USER] = Some(maps.write().map_err(|error| (Step::Map, error)));
     }
     if let Some(Ok(())) = tried[MOUNT] {
-        tried[MOUNT] = Some(empty_root());
+        tried[MOUNT] = Some(empty_root(within));
     }
     tried
 }
@@ -174,10 +177,11 @@ fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
 /// The old root is below it and not unmounted, which would take as long as all the rest together:
 /// the kernel waits for all processors then. To lift the cover, or to leave the new root, needs
 /// capabilities that are dropped next and cannot come back.
-fn empty_root() -> Result<(), (Step, Errno)> {
+fn empty_root(within: impl FnOnce()) -> Result<(), (Step, Errno)> {
     let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     // Without this, what is mounted here would be mounted for everybody.
     rustix::mount::mount_change("/", all).map_err(|error| (Step::Seclude, error))?;
+    within();
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("aril", "/", "tmpfs", flags, c"size=4k,nr_inodes=2,mode=555")
         .map_err(|error| (Step::Mount, error))?;

@@ -46,14 +46,15 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
 /// on the file system of `upper`.
 ///
 /// The directory that is returned is mounted nowhere: it has no path, nobody else sees it, and it is
-/// gone when the last handle of it is closed. What was written need not survive that, and so is not
+/// gone when the last handle of it is closed. The other handle is that of the mount, by which it can be
+/// given a place. What was written need not survive that, and so is not
 /// waited for: without being told, the kernel would write out all of the disk that `upper` is on.
-pub(crate) fn overlay(lower: &Path, upper: &Path, work: &Path) -> io::Result<File> {
+pub(crate) fn overlay(lower: &Path, upper: &Path, work: &Path) -> io::Result<(File, File)> {
     // Linux before 5.10 takes no such word.
     lay(lower, upper, work, true).or_else(|_| lay(lower, upper, work, false))
 }
 
-fn lay(lower: &Path, upper: &Path, work: &Path, is_volatile: bool) -> io::Result<File> {
+fn lay(lower: &Path, upper: &Path, work: &Path, is_volatile: bool) -> io::Result<(File, File)> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let set = |key: &str, value: &Path| -> io::Result<()> {
         Ok(rustix::mount::fsconfig_set_string(&context, key, escaped(value))?)
@@ -71,7 +72,8 @@ fn lay(lower: &Path, upper: &Path, work: &Path, is_volatile: bool) -> io::Result
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let mounted = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(&mounted, ".", flags, Mode::empty())?.into())
+    let directory = rustix::fs::openat(&mounted, ".", flags, Mode::empty())?;
+    Ok((directory.into(), mounted.into()))
 }
 
 /// A path as the overlay reads it, which lists several with colons between.

@@ -30,6 +30,11 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Opens what a path leads to now, where it is a regular file.
+pub(crate) fn hold(path: &Path) -> io::Result<File> {
+    open(path)
+}
+
 /// Opens a file of a directory of ours, or nothing where it is a symbolic link.
 pub(crate) fn open_own(path: &Path) -> io::Result<File> {
     if std::fs::symlink_metadata(path)?.is_symlink() {

@@ -23,8 +23,8 @@ pub(crate) struct Entered {
     pub(crate) uts: Option<Result<String, Lack>>,
 }
 
-/// Nothing: this platform has no namespaces.
-pub(crate) fn enter(wanted: Namespaces) -> Entered {
+/// Nothing: this platform has no namespaces, so that `within` is not called.
+pub(crate) fn enter(wanted: Namespaces, _within: impl FnOnce()) -> Entered {
     let tried = |wanted: bool| {
         let reason = "this platform has no namespaces".to_owned();
         wanted.then_some(Err(Lack { reason, remedy: "use Linux" }))
@@ -40,5 +40,5 @@ pub(crate) fn enter(wanted: Namespaces) -> Entered {
 /// What [`enter`] would find.
 #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
 pub(crate) fn probe(wanted: Namespaces) -> io::Result<Entered> {
-    Ok(enter(wanted))
+    Ok(enter(wanted, || ()))
 }

@@ -15,7 +15,7 @@ pub(crate) fn enter_namespace() -> io::Result<()> {
 }
 
 /// Refuses: there is no overlay.
-pub(crate) fn overlay(_lower: &Path, _upper: &Path, _work: &Path) -> io::Result<File> {
+pub(crate) fn overlay(_lower: &Path, _upper: &Path, _work: &Path) -> io::Result<(File, File)> {
     Err(missing())
 }
 
