@@ -173,12 +173,20 @@ impl Rmi {
     }
 }
 
-/// Remove what no image uses any more
+/// Remove sandboxes that have ended, and what no image uses any more
 #[derive(Args, Debug)]
 pub(super) struct Prune {
     /// Do not ask: nothing is asked; taken because docker's users write it
     #[arg(short, long)]
     force: bool,
+
+    /// Remove sandboxes that have ended, and no images
+    #[arg(long)]
+    sandboxes: bool,
+
+    /// Remove what no image needs, and no sandboxes
+    #[arg(long, conflicts_with = "sandboxes")]
+    images: bool,
 
     #[command(flatten)]
     common: Common,
@@ -186,7 +194,21 @@ pub(super) struct Prune {
 
 impl Prune {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let freed = self.common.runtime()?.prune_images()?;
+        let runtime = self.common.runtime()?;
+        if !self.images {
+            // With their logs; what they alone used of images is of no use from then on.
+            let removed = runtime.prune_residents()?;
+            for id in &removed {
+                report::line(format_args!("{id}"))?;
+            }
+            if !removed.is_empty() || self.sandboxes {
+                report::line(format_args!("Removed {} sandboxes", removed.len()))?;
+            }
+        }
+        if self.sandboxes {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let freed = runtime.prune_images()?;
         let room = words::size(freed.bytes.get());
         report::line(format_args!("Removed {} blobs, {room}", freed.blobs))?;
         Ok(ExitCode::SUCCESS)

@@ -222,6 +222,44 @@ impl Rename {
     }
 }
 
+/// Copy files between this host and a sandbox that runs
+///
+/// A path of a sandbox is written SANDBOX:PATH. A file or directory is copied into a directory that is
+/// there, or takes the name that is given; what ends in `/.` is what is in a directory.
+#[derive(Args, Debug)]
+pub(super) struct Cp {
+    /// What is copied
+    #[arg(value_name = "[SANDBOX:]FROM")]
+    from: String,
+
+    /// Where to
+    #[arg(value_name = "[SANDBOX:]TO")]
+    to: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Cp {
+    pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        let runtime = self.common.runtime()?;
+        match (of_sandbox(&self.from), of_sandbox(&self.to)) {
+            (Some((name, path)), None) => runtime.copy_from_resident(name, path, &self.to)?,
+            (None, Some((name, path))) => runtime.copy_to_resident(&self.from, name, path)?,
+            (None, None) => bail!("neither is a path of a sandbox, such as `web:/etc`"),
+            (Some(_), Some(_)) => {
+                bail!("both are paths of sandboxes: copy to this host first, and from there")
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A path of a sandbox. A host's path with a colon in it is one behind `./` or `/`, as docker has it.
+fn of_sandbox(text: &str) -> Option<(&str, &str)> {
+    text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains('/') && *name != ".")
+}
+
 /// Change limits of sandboxes that run
 #[derive(Args, Debug)]
 pub(super) struct Update {

@@ -66,6 +66,21 @@ impl Capabilities {
         directories.chain(self.tmpfs.iter().map(Tmpfs::guest))
     }
 
+    /// The directory of the host that holds a path of the guest's, and the way to it from there; or
+    /// why there is none.
+    pub(crate) fn place_of(&self, path: &str) -> Result<(&Directory, String), String> {
+        let absolute = format!("/{}", path.trim_start_matches('/'));
+        let Some(place) = covering(self.places(), &absolute) else {
+            return Err(format!("nothing that the guest was granted holds `{absolute}`"));
+        };
+        let directory = self.directories.iter().find(|directory| directory.guest() == place);
+        let directory = directory.ok_or_else(|| {
+            format!("`{place}` is in memory of the guest's own, or a single file of the host")
+        })?;
+        let way = absolute.get(place.len()..).unwrap_or_default().trim_start_matches('/');
+        Ok((directory, way.to_owned()))
+    }
+
     /// How many descriptors it takes to hold what was granted.
     pub(crate) fn handles(&self) -> usize {
         self.directories.len() + self.tmpfs.len() + self.files.len()

@@ -4,6 +4,7 @@ mod archive;
 mod blob;
 mod bounds;
 mod copy;
+mod exchange;
 mod error;
 mod gzip;
 mod layer;
@@ -19,6 +20,8 @@ mod writable;
 
 #[cfg(fuzzing)]
 pub(crate) use bounds::Bounds;
+pub(crate) use exchange::ExchangeError;
+pub(crate) use exchange::Thing;
 pub(crate) use gzip::compress;
 pub(crate) use layer::LayerError;
 pub(crate) use layer::open;

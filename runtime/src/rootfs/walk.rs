@@ -47,7 +47,7 @@ impl Place {
 
 /// Why there is no directory at the end of a way.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     #[error("`{}` on its way is not a directory", .0.escape_debug())]
     NotADirectory(String),
     #[error("its way leads through too many links")]

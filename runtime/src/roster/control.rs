@@ -52,6 +52,8 @@ pub(crate) enum Request {
     Attach,
     /// To be called this from now on.
     Rename(String),
+    /// To give a handle of the directory that holds this path of the guest's.
+    Files(String),
     /// To run another program beside it, and hand on its streams.
     Exec(Exec),
 }
@@ -78,6 +80,9 @@ pub(crate) enum Answer {
     Ended(u8),
     /// What it uses now, how each of its limits is held, and whether it stands still.
     Stats { stats: WireStats, limits: Vec<WireHold>, is_paused: bool },
+    /// The handle of a directory comes next. What was asked for is at this way in it, and may be
+    /// written where this says so.
+    Files { way: String, may_write: bool },
     /// It cannot be done.
     Refused(String),
 }
@@ -159,6 +164,11 @@ impl Line {
         send(&mut self.0, &serde_json::to_vec(request)?)
     }
 
+    /// Takes the handle that comes after an answer.
+    pub(crate) fn take(&self) -> io::Result<std::fs::File> {
+        socket::take(&self.0)
+    }
+
     /// The same connection, for one who writes while another one reads.
     pub(crate) fn again(&self) -> io::Result<Self> {
         self.0.try_clone().map(Self)
@@ -214,6 +224,11 @@ pub(crate) async fn answer(
     answer: &Answer,
 ) -> io::Result<()> {
     send_async(to, &serde_json::to_vec(answer)?).await
+}
+
+/// Gives the handle that was promised.
+pub(crate) async fn give(to: &Asker, file: &std::fs::File) -> io::Result<()> {
+    socket::give(to, file).await
 }
 
 /// Hands a frame on.

@@ -31,6 +31,7 @@ pub(crate) use control::Frame;
 pub(crate) use control::Line as KeeperLine;
 pub(crate) use control::Request;
 pub(crate) use control::answer;
+pub(crate) use control::give;
 pub(crate) use control::hand_on;
 pub(crate) use control::hear;
 pub(crate) use control::next_frame;

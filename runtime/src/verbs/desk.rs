@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use crate::capabilities::Access;
 use crate::limits::Limits;
 use crate::platform::signals;
 use crate::roster::Answer;
@@ -28,6 +29,7 @@ use crate::roster::Request;
 use crate::roster::Resident;
 use crate::roster::Roster;
 use crate::roster::answer;
+use crate::roster::give;
 use crate::roster::hand_on;
 use crate::roster::hear;
 use crate::roster::next_frame;
@@ -316,7 +318,7 @@ impl Post {
             }
             Request::Wait => Ok(Answer::Ended(self.next_end().await)),
             // They have more to say than one answer.
-            Request::Attach | Request::Exec(_) => Ok(Answer::Done),
+            Request::Attach | Request::Exec(_) | Request::Files(_) => Ok(Answer::Done),
         }
     }
 }
@@ -373,11 +375,32 @@ async fn serve(mut asker: Asker, post: &Post, guest: &Guest) -> std::io::Result<
     };
     let request = match request {
         Request::Attach => return attach(asker, post).await,
+        Request::Files(path) => return show_files(asker, post, guest, &path).await,
         Request::Exec(exec) => return beside::run(asker, post, guest, exec).await,
         request => request,
     };
     let answered = post.answer_to(request).await.unwrap_or_else(|refused| *refused);
     answer(&mut asker, &answered).await
+}
+
+/// Gives the directory that holds a path of the guest's to somebody who copies.
+async fn show_files(
+    mut asker: Asker,
+    post: &Post,
+    guest: &Guest,
+    path: &str,
+) -> std::io::Result<()> {
+    if let Err(refused) = post.sandbox() {
+        return answer(&mut asker, &refused).await;
+    }
+    match guest.spec.capabilities.place_of(path) {
+        Ok((directory, way)) => {
+            let may_write = directory.access() == Access::ReadWrite;
+            answer(&mut asker, &Answer::Files { way, may_write }).await?;
+            give(&asker, directory.handle()).await
+        }
+        Err(reason) => answer(&mut asker, &Answer::Refused(reason)).await,
+    }
 }
 
 /// Hands on what the guest writes, and what it is to read, until it ends or the other one leaves.

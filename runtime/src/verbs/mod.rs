@@ -7,6 +7,7 @@ mod bounds;
 mod build;
 mod check;
 mod compile;
+mod copy;
 mod desk;
 mod doctor;
 mod enrol;

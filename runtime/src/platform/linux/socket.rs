@@ -2,9 +2,21 @@
 
 use std::fs::File;
 use std::io;
+use std::io::IoSlice;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::PathBuf;
+
+use rustix::net::RecvAncillaryBuffer;
+use rustix::net::RecvAncillaryMessage;
+use rustix::net::RecvFlags;
+use rustix::net::SendAncillaryBuffer;
+use rustix::net::SendAncillaryMessage;
+use rustix::net::SendFlags;
+use tokio::io::Interest;
 
 /// A connection whose thread waits.
 pub(crate) type Stream = std::os::unix::net::UnixStream;
@@ -44,4 +56,38 @@ impl Listener {
 /// Connects to who listens under a name.
 pub(crate) fn connect(directory: &File, name: &str) -> io::Result<Stream> {
     Stream::connect(path(directory, name))
+}
+
+/// How much room what is sent with one handle takes.
+const ROOM: usize = rustix::cmsg_space!(ScmRights(1));
+
+/// Gives the other end a handle of its own of an open file, with one byte.
+pub(crate) async fn give(stream: &AsyncStream, file: &File) -> io::Result<()> {
+    stream.writable().await?;
+    let send = || {
+        let files = [file.as_fd()];
+        let mut room = [MaybeUninit::uninit(); ROOM];
+        let mut handles = SendAncillaryBuffer::new(&mut room);
+        if !handles.push(SendAncillaryMessage::ScmRights(&files)) {
+            return Err(io::Error::other("there is no room for a handle"));
+        }
+        let byte = [IoSlice::new(&[0])];
+        rustix::net::sendmsg(stream, &byte, &mut handles, SendFlags::NOSIGNAL)?;
+        Ok(())
+    };
+    stream.async_io(Interest::WRITABLE, send).await
+}
+
+/// Takes a handle that the other end gives.
+pub(crate) fn take(stream: &Stream) -> io::Result<File> {
+    let mut room = [MaybeUninit::uninit(); ROOM];
+    let mut handles = RecvAncillaryBuffer::new(&mut room);
+    let mut byte = [0];
+    let mut bytes = [IoSliceMut::new(&mut byte)];
+    rustix::net::recvmsg(stream, &mut bytes, &mut handles, RecvFlags::CMSG_CLOEXEC)?;
+    let taken = handles.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    taken.map(File::from).ok_or_else(|| io::Error::other("no handle came"))
 }

@@ -36,3 +36,14 @@ impl Listener {
 pub(crate) fn connect(_directory: &File, _name: &str) -> io::Result<Stream> {
     none()
 }
+
+/// Fails.
+#[expect(clippy::unused_async, reason = "other systems wait here")]
+pub(crate) async fn give(_stream: &AsyncStream, _file: &File) -> io::Result<()> {
+    none()
+}
+
+/// Fails.
+pub(crate) fn take(_stream: &Stream) -> io::Result<File> {
+    none()
+}
