@@ -60,8 +60,9 @@ fn a_volume_that_makes_no_sense_is_refused_before_anything_runs() {
     let grant = grant.to_str().unwrap();
     let file = host.path("canary");
     for (volume, text) in [
-        ("/no/such/place:/data".to_owned(), "cannot open the directory"),
-        (format!("{}:/data", file.display()), "is not a directory"),
+        ("/no/such/place:/data".to_owned(), "cannot open `/no/such/place`"),
+        (format!("{}:/", file.display()), "a file needs a name"),
+        ("/dev/null:/data".to_owned(), "is no regular file"),
         ("::".to_owned(), "HOST:GUEST"),
         (String::new(), "HOST:GUEST"),
         (grant.to_owned(), "HOST:GUEST"),
