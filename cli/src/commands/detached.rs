@@ -36,10 +36,24 @@ pub(super) fn is_keeper() -> bool {
     IS_KEEPER.load(Relaxed)
 }
 
-/// The words behind the program's own name.
-pub(super) fn words() -> Vec<String> {
+/// The words behind the program's own name, without the one that gives the sandbox its name, if there
+/// is one.
+pub(super) fn words(has_name: bool) -> Vec<String> {
     let words = unmarked(std::env::args_os().collect()).into_iter().skip(1);
-    words.map(|word| word.to_string_lossy().into_owned()).collect()
+    let mut words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    if has_name {
+        remove_name(&mut words);
+    }
+    words
+}
+
+/// Removes the first `--name` and its value: what comes behind the program is its own.
+fn remove_name(words: &mut Vec<String>) {
+    let found = words.iter().position(|word| word == "--name" || word.starts_with("--name="));
+    if let Some(at) = found {
+        let count = if words[at] == "--name" { 2 } else { 1 };
+        words.drain(at..words.len().min(at + count));
+    }
 }
 
 /// Starts a keeper with the words of this process, and hands on what it says.
@@ -60,4 +74,22 @@ pub(super) fn start() -> anyhow::Result<ExitCode> {
     // What failed was said.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(report::FAILED);
     Ok(ExitCode::from(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_goes_and_what_is_the_programs_own_stays() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (given, expected) in [
+            ("run -d --name old app.wasm --name x", "run -d app.wasm --name x"),
+            ("run --name=old -d app.wasm", "run -d app.wasm"),
+        ] {
+            let mut found = words(given);
+            remove_name(&mut found);
+            assert_eq!(found, words(expected));
+        }
+    }
 }

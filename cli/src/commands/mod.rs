@@ -16,6 +16,7 @@ mod ps;
 mod residents;
 mod run;
 mod stats;
+mod systemd;
 mod transfer;
 mod volumes;
 
@@ -87,6 +88,7 @@ enum Command {
     Logout(transfer::LogOut),
     Compile(compile::Compile),
     Doctor(doctor::Doctor),
+    Generate(systemd::Generate),
     Completions(generate::Completions),
     Man(generate::Man),
 }
@@ -182,6 +184,7 @@ impl Cli {
             Command::Volume(volumes) => volumes.execute(),
             Command::Compile(compile) => compile.execute(),
             Command::Doctor(doctor) => doctor.execute(),
+            Command::Generate(generate) => generate.execute(),
             Command::Completions(completions) => completions.execute(&mut Self::command()),
             Command::Man(man) => man.execute(Self::command()),
         }

@@ -326,12 +326,14 @@ impl Run {
         plan.remove = self.rm;
         plan.grace = self.stop_timeout.unwrap_or_else(|| Occupation::default().grace);
         plan.interactive = self.interactive;
-        plan.words = detached::words();
+        plan.words = detached::words(self.name.is_some());
+        let directory = std::env::current_dir().unwrap_or_default();
+        plan.directory = directory.to_string_lossy().into_owned();
         plan.log = self.log_plan()?;
         if matches!(self.restart, Restart::Always | Restart::UnlessStopped) {
             report::say(format_args!(
                 "its keeper starts it again as long as this host runs; `aril generate systemd` \
-                 writes a unit that outlives a restart of the host"
+                 prints a unit that outlives a restart of the host"
             ));
         }
         Ok(Some(runtime.enrol(self.name.as_ref(), &plan)?))

@@ -78,6 +78,9 @@ pub struct Plan {
     /// The words of the command line that started it, without the program's own name.
     #[serde(default)]
     pub words: Vec<String>,
+    /// Where that was said.
+    #[serde(default)]
+    pub directory: String,
     /// Its log.
     #[serde(default)]
     pub log: LogPlan,
