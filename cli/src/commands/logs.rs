@@ -212,14 +212,19 @@ impl Events {
 }
 
 fn told(happening: &Happening, format: Option<&str>) -> anyhow::Result<String> {
-    let value = serde_json::to_value(happening).context("cannot write an event")?;
     if let Some(format) = format {
+        let value = serde_json::to_value(happening).context("cannot write an event")?;
         return inspect::formatted(&value, format);
     }
+    Ok(in_words(happening))
+}
+
+/// What happened, in a line for people.
+pub(super) fn in_words(happening: &Happening) -> String {
     let time = humantime::format_rfc3339_millis(happening.time);
     let attributes = happening.attributes.iter();
     let attributes = attributes.map(|(name, text)| format!("{name}={}", aril::printable(text)));
     let attributes = attributes.collect::<Vec<_>>().join(", ");
     let id = happening.id.get(..12).unwrap_or(&happening.id);
-    Ok(format!("{time} {} {id} ({attributes})", aril::printable(&happening.action)))
+    format!("{time} {} {id} ({attributes})", aril::printable(&happening.action))
 }

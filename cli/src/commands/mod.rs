@@ -17,6 +17,7 @@ mod residents;
 mod run;
 mod stats;
 mod systemd;
+mod top;
 mod transfer;
 mod volumes;
 
@@ -72,6 +73,7 @@ enum Command {
     Attach(attach::Attach),
     Exec(attach::Exec),
     Stats(stats::Stats),
+    Top(top::Top),
     Pull(transfer::Pull),
     Push(transfer::Push),
     Images(images::Images),
@@ -168,6 +170,7 @@ impl Cli {
             Command::Attach(attach) => attach.execute(),
             Command::Exec(exec) => exec.execute(),
             Command::Stats(stats) => stats.execute(),
+            Command::Top(top) => top.execute(),
             Command::Pull(pull) => pull.execute(),
             Command::Push(push) => push.execute(),
             Command::Login(login) => login.execute(),
