@@ -506,7 +506,8 @@ mod tests {
             change(&mut limits);
             limits.amounts(false)
         };
-        let refused: [(&str, fn(&mut Limits)); 6] = [
+        type Change = fn(&mut Limits);
+        let refused: [(&str, Change); 6] = [
             ("pids", |limits| limits.pids = 0.into()),
             ("cpu_weight", |limits| limits.cpu_weight = 0.into()),
             ("cpu_weight", |limits| limits.cpu_weight = 10_001.into()),

@@ -279,10 +279,14 @@ impl Sandbox {
 
     /// What the guest has used so far.
     pub fn stats(&self) -> Stats {
-        if let Some(worker) = self.worker.as_ref().filter(|_| !self.has_ended()) {
-            let _used = worker.note_cpu_time(&self.vitals);
+        if let Some(Ok(end)) = self.outcome.get() {
+            return end.stats;
         }
-        self.vitals.stats()
+        let Some(worker) = self.worker.as_ref().filter(|_| !self.has_ended()) else {
+            return self.vitals.stats();
+        };
+        let _used = worker.note_cpu_time(&self.vitals);
+        Stats { group: worker.group_stats(), ..self.vitals.stats() }
     }
 
     /// What happens to the sandbox, from its start on.

@@ -25,6 +25,7 @@ use super::exit::MemoryWall;
 use super::exit::TrapKind;
 use super::record;
 use super::stats;
+use super::wire_group::GroupStats;
 
 /// The version of the wire form. It is raised when a field goes or changes its meaning; a new
 /// field does not raise it.
@@ -94,6 +95,8 @@ struct Stats {
     denials: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_instruction_ns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupStats>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -195,6 +198,7 @@ impl From<&stats::Stats> for Stats {
             host_calls: stats.host_calls,
             denials: stats.denials,
             first_instruction_ns: stats.first_instruction.map(nanos),
+            group: stats.group.as_ref().map(Into::into),
         }
     }
 }
@@ -228,7 +232,7 @@ fn shown(text: &str) -> String {
     printable(&bounded(text.to_owned()))
 }
 
-fn nanos(span: Duration) -> u64 {
+pub(super) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -321,6 +325,7 @@ impl From<Stats> for stats::Stats {
             host_calls: stats.host_calls,
             denials: stats.denials,
             first_instruction: stats.first_instruction_ns.map(Duration::from_nanos),
+            group: stats.group.map(Into::into),
         }
     }
 }
@@ -421,6 +426,12 @@ mod tests {
                 host_calls: 9,
                 denials: 10,
                 first_instruction: None,
+                group: Some(stats::GroupStats {
+                    memory: Some(Bytes::new(11)),
+                    throttled: Some(Duration::from_nanos(12)),
+                    reads: Some(13),
+                    ..stats::GroupStats::default()
+                }),
             },
             holds: limits.holds(&amounts, Watch::Process),
             denials: Refusal::ALL.map(denial).to_vec(),
