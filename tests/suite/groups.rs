@@ -19,6 +19,9 @@ use crate::support::aril_path;
 use crate::support::skip;
 use crate::support::worker_of;
 
+/// Asks for a limit.
+type Ask = fn(&mut Limits);
+
 struct Service {
     bench: Bench,
     runtime: Runtime,
@@ -206,7 +209,6 @@ async fn its_swap_and_reservation_are_what_was_asked_and_move_with_its_memory() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_group_holds_is_refused_of_a_guest_that_shares_its_process() {
     let service = Service::new();
-    type Ask = fn(&mut Limits);
     let asked: [(&str, Ask); 4] = [
         ("pids", |limits| limits.pids = 5.into()),
         ("cpu_weight", |limits| limits.cpu_weight = 5.into()),
