@@ -107,6 +107,7 @@ pub use sandbox::Event;
 pub use sandbox::Events;
 pub use sandbox::Exit;
 pub use sandbox::Frame;
+pub use sandbox::GroupStats;
 pub use sandbox::Invocation;
 pub use sandbox::Isolation;
 pub use sandbox::LaunchError;

@@ -545,7 +545,10 @@ fn every_field_of_the_record_has_a_case() {
         .collect();
 
     // Where a guest went on behind a denial: told to the keeper, and left out where it is not so.
-    let fields: BTreeSet<String> = fields.into_iter().filter(|field| field != "passed").collect();
+    // What a control group counts depends on the host: `groups.rs` tries it where there is one.
+    let elsewhere = ["passed", "group"];
+    let fields: BTreeSet<String> =
+        fields.into_iter().filter(|field| !elsewhere.contains(&field.as_str())).collect();
     assert!(20 < fields.len(), "the fields are no longer found in the source: {fields:?}");
     for field in &fields {
         assert!(tried.contains(field.as_str()), "no case expects anything of `{field}`");

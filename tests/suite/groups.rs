@@ -19,6 +19,9 @@ use crate::support::aril_path;
 use crate::support::skip;
 use crate::support::worker_of;
 
+/// Asks for a limit.
+type Ask = fn(&mut Limits);
+
 struct Service {
     bench: Bench,
     runtime: Runtime,
@@ -206,7 +209,7 @@ async fn its_swap_and_reservation_are_what_was_asked_and_move_with_its_memory() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_group_holds_is_refused_of_a_guest_that_shares_its_process() {
     let service = Service::new();
-    let asked: [(&str, fn(&mut Limits)); 4] = [
+    let asked: [(&str, Ask); 4] = [
         ("pids", |limits| limits.pids = 5.into()),
         ("cpu_weight", |limits| limits.cpu_weight = 5.into()),
         ("memory_swap", |limits| limits.memory_swap = Bytes::mib(2048).into()),
@@ -243,6 +246,42 @@ async fn what_no_group_can_be_made_for_is_refused_with_what_is_missing() {
     assert!(matches!(refused, Err(LimitError::NoRung { name: "pids", .. })), "{refused:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_group_counts_is_told_while_it_runs_and_at_its_end() {
+    let service = Service::new();
+    if !service.holds(&["pids", "cpu_weight", "memory_reservation"]) {
+        return;
+    }
+    let limits = Limits {
+        memory: Bytes::mib(64).into(),
+        cpus: "0.2".parse::<aril::Cpus>().unwrap().into(),
+        pids: 20.into(),
+        ..Limits::default()
+    };
+    let sandbox = service.launch_apart(limits).await;
+    let group = || sandbox.stats().group.unwrap();
+    // Of a fifth of a processor, one that spins uses all.
+    crate::support::wait_until("it to be throttled", || group().throttled_periods.unwrap() > 1);
+    let running = group();
+    assert!((1..20).contains(&running.pids.unwrap()), "{running:?}");
+    assert!(running.periods >= running.throttled_periods, "{running:?}");
+    assert!(running.memory.unwrap() <= Bytes::mib(72), "{running:?}");
+    assert!(Bytes::new(0) < running.memory.unwrap(), "{running:?}");
+    if let (Some(user), Some(system)) = (running.cpu_user, running.cpu_system) {
+        assert!(running.throttled.unwrap() > user + system, "{running:?}");
+    }
+
+    sandbox.kill();
+    let ended = sandbox.record().await.unwrap().stats.group.unwrap();
+    assert_eq!(sandbox.stats().group, Some(ended), "it is told the same as long as it is asked");
+    assert_eq!(ended.pids, Some(0));
+    assert!(running.throttled <= ended.throttled, "{ended:?}");
+    assert!(running.memory <= ended.memory_peak || ended.memory_peak.is_none(), "{ended:?}");
+
+    let shared = service.launch(Limits::default(), Isolation::Shared).await.unwrap();
+    assert_eq!(shared.stats().group, None);
+}
+
 #[test]
 fn the_flags_are_dockers_and_the_record_says_what_holds_them() {
     let bench = Bench::with_shared_cache();
@@ -262,6 +301,8 @@ fn the_flags_are_dockers_and_the_record_says_what_holds_them() {
     let args = flags.map(std::ffi::OsStr::new).into_iter().chain([guest.as_os_str()]);
     let outcome = bench.run(args).outcome().expect_code(0);
     let record: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let counted = &record["stats"]["group"];
+    assert!(counted["memory_bytes"].is_u64() && counted["pids"] == 0, "{counted}");
     let limits = record["limits"].as_array().unwrap();
     for (name, amount) in [
         ("pids", "20"),

@@ -527,6 +527,8 @@ mod tests {
         assert_eq!(zero.amounts(false), Err(LimitError::Zero { name: "open_files" }));
     }
 
+    type Change = fn(&mut Limits);
+
     #[test]
     fn limits_of_a_group_that_make_no_sense_are_refused_by_name() {
         let of = |change: fn(&mut Limits)| {
@@ -534,7 +536,7 @@ mod tests {
             change(&mut limits);
             limits.amounts(false)
         };
-        let refused: [(&str, fn(&mut Limits)); 6] = [
+        let refused: [(&str, Change); 6] = [
             ("pids", |limits| limits.pids = 0.into()),
             ("cpu_weight", |limits| limits.cpu_weight = 0.into()),
             ("cpu_weight", |limits| limits.cpu_weight = 10_001.into()),

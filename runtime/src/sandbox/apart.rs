@@ -58,6 +58,7 @@ use super::pipes::connect;
 use super::record::Record;
 use super::single::fit_open_files;
 use super::spec::SandboxSpec;
+use super::stats::Stats;
 use super::vitals::Vitals;
 use super::wire;
 use super::worker::DENIALS_TOLD_MAX;
@@ -173,6 +174,7 @@ pub(crate) async fn launch(
         (ends, captured),
         Some(Arc::clone(&keeper.worker)),
     );
+    let worker = Arc::clone(&keeper.worker);
     tokio::spawn(async move {
         let said = keeper.keep().await;
         for task in reading {
@@ -181,7 +183,9 @@ pub(crate) async fn launch(
         }
         let end = said.map(|Said { exit, denials, results }| {
             vitals.note_end(&exit);
-            End { exit, stats: vitals.stats(), denials, results }
+            // Before its group goes.
+            let stats = Stats { group: worker.group_stats(), ..vitals.stats() };
+            End { exit, stats, denials, results }
         });
         drop(lease);
         told.tell(end);

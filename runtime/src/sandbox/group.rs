@@ -16,12 +16,14 @@ use crate::platform::groups::Controller;
 use crate::platform::groups::CpuLimits;
 use crate::platform::groups::GroupError;
 use crate::platform::groups::MemoryLimits;
+use crate::platform::groups::MemoryUsage;
 use crate::platform::groups::Missing;
 use crate::platform::process;
 use crate::units::Bytes;
 use crate::units::Cpus;
 
 use super::guest::LaunchError;
+use super::stats::GroupStats;
 
 /// What a worker takes of memory beside what its guest is granted: the group of a guest that may
 /// have 64 MiB is held to that and this much more, so that the guest is told no before the kernel
@@ -120,9 +122,8 @@ impl HeldGroup {
             cgroups.sweep(&controllers, |other| name.is_left(other));
         }
         let group = cgroups.make(&name.to_string(), &controllers).map_err(failed)?;
-        let has = |controller| controllers.contains(&controller);
-        let group =
-            Self { group, has_memory: has(Controller::Memory), has_cpu: has(Controller::Cpu) };
+        let (has_memory, has_cpu) = (group.has(Controller::Memory), group.has(Controller::Cpu));
+        let group = Self { group, has_memory, has_cpu };
         for (name, hold) in Self::HOLDS {
             hold(&group, None, amounts).map_err(|error| match name {
                 // They are asked of the group, and held by other means as well.
@@ -262,6 +263,30 @@ impl HeldGroup {
     /// What its processes stand still by, where it has that and what is killed meanwhile ends.
     pub(super) fn freezer(&self) -> Option<&Group> {
         Some(&self.group).filter(|group| group.can_be_frozen_and_killed())
+    }
+
+    /// What it counts; nothing where that cannot be read.
+    pub(super) fn stats(&self) -> Option<GroupStats> {
+        let usage = self.group.usage().ok()?;
+        let (memory, cpu) = (usage.memory, usage.cpu);
+        let (throttling, io) = (usage.throttling, usage.io);
+        let in_use =
+            |memory: MemoryUsage| memory.current.get().saturating_sub(memory.inactive_file.get());
+        Some(GroupStats {
+            memory: memory.map(in_use).map(Bytes::new),
+            memory_peak: memory.and_then(|memory| memory.peak),
+            swap: memory.and_then(|memory| memory.swap),
+            cpu_user: cpu.map(|cpu| cpu.user),
+            cpu_system: cpu.map(|cpu| cpu.system),
+            periods: throttling.map(|throttling| throttling.periods),
+            throttled_periods: throttling.map(|throttling| throttling.throttled_periods),
+            throttled: throttling.map(|throttling| throttling.throttled),
+            pids: usage.pids,
+            read: io.map(|io| io.read),
+            written: io.map(|io| io.written),
+            reads: io.map(|io| io.reads),
+            writes: io.map(|io| io.writes),
+        })
     }
 
     /// Whether the kernel ended something in it because it was out of memory.

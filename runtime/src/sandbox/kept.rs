@@ -17,6 +17,7 @@ use super::group::Held;
 use super::group::HeldGroup;
 use super::group::told;
 use super::single::with_spare;
+use super::stats::GroupStats;
 use super::vitals::Vitals;
 
 /// A worker, held.
@@ -96,6 +97,11 @@ impl Worker {
     /// What of the limits its control group holds.
     pub(super) fn held(&self) -> Held {
         self.group.as_ref().map(HeldGroup::held).unwrap_or_default()
+    }
+
+    /// What its control group counts.
+    pub(super) fn group_stats(&self) -> Option<GroupStats> {
+        self.group.as_ref().and_then(HeldGroup::stats)
     }
 
     /// How the walls around it stand, as it said.

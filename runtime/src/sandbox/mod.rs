@@ -30,6 +30,7 @@ mod state;
 mod stats;
 mod vitals;
 mod wire;
+mod wire_group;
 mod worker;
 
 pub use alone::Occupation;
@@ -48,6 +49,7 @@ pub use record::Record;
 pub use spec::Invocation;
 pub use spec::Isolation;
 pub use spec::SandboxSpec;
+pub use stats::GroupStats;
 pub use stats::Stats;
 
 pub(crate) use alone::occupy;

@@ -25,6 +25,7 @@ use super::exit::MemoryWall;
 use super::exit::TrapKind;
 use super::record;
 use super::stats;
+use super::wire_group::GroupStats;
 
 /// The version of the wire form. It is raised when a field goes or changes its meaning; a new
 /// field does not raise it.
@@ -95,6 +96,8 @@ pub(crate) struct Stats {
     denials: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_instruction_ns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupStats>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -196,6 +199,7 @@ impl From<&stats::Stats> for Stats {
             host_calls: stats.host_calls,
             denials: stats.denials,
             first_instruction_ns: stats.first_instruction.map(nanos),
+            group: stats.group.as_ref().map(Into::into),
         }
     }
 }
@@ -259,7 +263,7 @@ fn shown(text: &str) -> String {
     printable(&bounded(text.to_owned()))
 }
 
-fn nanos(span: Duration) -> u64 {
+pub(super) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -352,6 +356,7 @@ impl From<Stats> for stats::Stats {
             host_calls: stats.host_calls,
             denials: stats.denials,
             first_instruction: stats.first_instruction_ns.map(Duration::from_nanos),
+            group: stats.group.map(Into::into),
         }
     }
 }
@@ -452,6 +457,12 @@ mod tests {
                 host_calls: 9,
                 denials: 10,
                 first_instruction: None,
+                group: Some(stats::GroupStats {
+                    memory: Some(Bytes::new(11)),
+                    throttled: Some(Duration::from_nanos(12)),
+                    reads: Some(13),
+                    ..stats::GroupStats::default()
+                }),
             },
             holds: limits.holds(&amounts, Watch::Process),
             denials: Refusal::ALL.map(denial).to_vec(),

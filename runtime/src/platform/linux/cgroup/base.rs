@@ -142,6 +142,12 @@ impl Base {
         })
     }
 
+    /// Whether groups beneath it can be held to something and nothing has to be done for that.
+    pub(super) fn gives(&self, controller: Controller) -> bool {
+        let word = word_v2(controller).filter(|_| self.unified);
+        word.is_none_or(|word| self.enabled.contains(&word))
+    }
+
     /// Sees to it that groups beneath it have a controller.
     pub(super) fn enable(&self, controller: Controller) -> Result<(), GroupError> {
         match word_v2(controller).filter(|word| self.unified && !self.enabled.contains(word)) {

@@ -114,6 +114,11 @@ impl Group {
         self.seats.iter().any(|seat| seat.place.controllers.contains(&controller))
     }
 
+    /// Whether it has a directory in the hierarchy that is mounted there.
+    pub(super) fn is_in(&self, mount: &str) -> bool {
+        self.seats.iter().any(|seat| seat.place.mount == mount)
+    }
+
     /// Its directory in the hierarchy of a controller.
     pub(super) fn seat(&self, controller: Controller) -> Result<&Seat, GroupError> {
         let mut seats = self.seats.iter();

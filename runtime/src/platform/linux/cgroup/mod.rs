@@ -101,7 +101,28 @@ impl Cgroups {
                 return Err(error);
             }
         }
+        self.take_what_is_there(&mut group);
         Ok(group)
+    }
+
+    /// Lets a group be held to, and count, what its directories can as well: that costs nothing.
+    fn take_what_is_there(&self, group: &mut Group) {
+        let Ok(tables) = &self.tables else { return };
+        let others = [Controller::Cpu, Controller::CpuTime, Controller::Pids, Controller::Io];
+        for controller in others {
+            let mounts = [tables.v1(word_v1(controller)), tables.v2()];
+            for (mount, own) in mounts.into_iter().flatten() {
+                if group.has(controller) || !group.is_in(&mount.point) {
+                    continue;
+                }
+                if let Ok(base) = self.base(tables, mount, own.as_deref())
+                    && base.gives(controller)
+                {
+                    // Where there is no file for it, the group is without it as before.
+                    let _taken = group.take_seat(base, controller);
+                }
+            }
+        }
     }
 
     /// Removes the groups that somebody left behind, by their names, in the hierarchies of these

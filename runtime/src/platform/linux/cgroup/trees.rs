@@ -98,6 +98,12 @@ fn groups_of_v2_are_made_as_near_as_limits_are_handed_on() {
     assert!(matches!(error, GroupError::Missing { controller: Controller::Cpu, .. }), "{error}");
     assert!(!folder.path().join("app/aril-x").exists());
 
+    // What its directory can as well, it can; what would have to be enabled first, it cannot.
+    let group = cgroups.make("y", &[Controller::Memory]).unwrap();
+    assert!(group.has(Controller::Pids));
+    assert!(!group.has(Controller::Cpu) && !group.has(Controller::Io));
+    group.remove(Duration::ZERO).unwrap();
+
     // A group that was named is configured.
     let cgroups = looking_at(&mounts, "0::/app/own\n", Some("/app/"));
     cgroups.make("x", &[Controller::Memory, Controller::Cpu]).unwrap();
