@@ -112,10 +112,14 @@ impl Stats {
         }
         let mut table = tabwriter::TabWriter::new(io::stdout()).padding(3);
         let mut print = || -> io::Result<()> {
-            writeln!(table, "SANDBOX ID\tNAME\tCPU %\tMEM USAGE / LIMIT\tMEM %\tIN / OUT")?;
+            writeln!(
+                table,
+                "SANDBOX ID\tNAME\tCPU %\tMEM USAGE / LIMIT\tMEM %\tIN / OUT\tBLOCK I/O\tPIDS"
+            )?;
             for row in &rows {
                 let cell = |name: &str| aril::printable(row[name].as_str().unwrap_or_default());
-                let cells = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "StreamIO"];
+                let cells =
+                    ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "StreamIO", "BlockIO", "PIDs"];
                 writeln!(table, "{}", cells.map(cell).join("\t"))?;
             }
             table.flush()
@@ -138,6 +142,10 @@ pub(super) fn told(sample: &Sample, shares: &HashMap<String, f64>) -> Value {
     let part = most.map(|most| 100.0 * share_of(stats.memory.get(), most.get()));
     let share = shares.get(resident.id.as_str()).copied().unwrap_or_default();
     let percent = |part: f64| format!("{part:.2}%");
+    let group = stats.group.as_ref();
+    let unknown = || "--".to_owned();
+    let blocks = group.and_then(|group| group.read.zip(group.written));
+    let pids = group.and_then(|group| group.pids);
     json!({
         "ID": resident.id.short(),
         "Name": resident.name.as_ref().map_or("", |name| name.as_str()),
@@ -155,6 +163,9 @@ pub(super) fn told(sample: &Sample, shares: &HashMap<String, f64>) -> Value {
         "StreamIO": format!("{} / {}", Bytes::new(stats.bytes_in), Bytes::new(stats.bytes_out)),
         "BytesIn": stats.bytes_in,
         "BytesOut": stats.bytes_out,
+        "BlockIO": blocks.map_or_else(unknown, |(read, written)| format!("{read} / {written}")),
+        "PIDs": pids.map_or_else(unknown, |count| count.to_string()),
+        "ProcessMemBytes": group.and_then(|group| group.memory).map(Bytes::get),
         "Denials": stats.denials,
         "Paused": usage.is_paused,
     })

@@ -11,9 +11,9 @@ use super::stats;
 use super::wire::nanos;
 
 /// What a group counted; what it did not is not there.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-pub(super) struct GroupStats {
+pub(crate) struct GroupStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
