@@ -9,6 +9,8 @@ mod filesystem;
 mod group;
 mod guest;
 mod handle;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 mod interrupt;
 mod invoke;
 mod linking;

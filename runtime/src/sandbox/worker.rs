@@ -210,7 +210,7 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
     // The files of a component, and input, are read on threads that wait for them.
     let waits = loaded.is_component() || spec.capabilities.stdin != Input::Closed;
     let threads = if waits { Threads::More } else { Threads::None };
-    let walls = entered.seal(&trapped, threads)?;
+    let walls = entered.seal(&trapped, Some(&leash), threads)?;
     let walls = walls.iter().map(WireWall::new).collect();
     if !say(channel, &Word::Ready(walls)) {
         return Err(LaunchError::Isolation { reason: "the keeper is gone".to_owned() });

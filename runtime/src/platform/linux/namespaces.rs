@@ -1,16 +1,25 @@
 //! Namespaces of this process's own: of users, mounts, queues and names, and a root with nothing
 //! in it.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 
+use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::mount::MountPropagationFlags;
+use rustix::mount::OpenTreeFlags;
 use rustix::thread::UnshareFlags;
 
 use crate::platform::Lack;
+use crate::platform::Reach;
 
 /// Which namespaces are wanted. That of mounts comes with an empty root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +83,19 @@ const MOUNT: usize = 1;
 /// In a user namespace of its own, the process is the same user as before, nobody else exists, and
 /// what it may do ends at the namespace: root outside is root inside alone. What lies in the old
 /// root is reached by no path any more, and by open descriptors as before.
-pub(crate) fn enter(wanted: Namespaces) -> Entered {
-    told(try_all(wanted, &Maps::of_this_process()))
+///
+/// Of a directory that is granted, every descriptor that this process has leads into a mount of that
+/// directory alone from here on: there is no way up from it, and what is granted for reading is
+/// read-only to every call. Landlock would hold only those calls that open, make, move or remove.
+pub(crate) fn enter(wanted: Namespaces, grants: &[(&File, Reach)]) -> Entered {
+    let mut open = 0;
+    let mut entered = told(try_all(wanted, &Maps::of_this_process(), || {
+        open = grants.iter().filter(|grant| seclude(**grant, grants).is_err()).count();
+    }));
+    if let (Some(Ok(detail)), 1..) = (&mut entered.mount, open) {
+        *detail = format!("{detail}; {open} of the grants lead upwards, by names alone");
+    }
+    entered
 }
 
 /// What [`enter`] would find, tried by a child, whatever threads this process has.
@@ -90,7 +110,7 @@ pub(crate) fn probe(wanted: Namespaces) -> io::Result<Entered> {
     match child {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            let tried = try_all(wanted, &maps);
+            let tried = try_all(wanted, &maps, || ());
             let said = rustix::io::write(&writer, &packed(&tried));
             super::process::exit_now(u8::from(said != Ok(PACKED)))
         }
@@ -132,7 +152,7 @@ fn says(path: &str, text: &str) -> Result<(), Errno> {
     rustix::io::write(&file, text.as_bytes()).map(drop)
 }
 
-fn try_all(wanted: Namespaces, maps: &Maps) -> All {
+fn try_all(wanted: Namespaces, maps: &Maps, before_root: impl FnOnce()) -> All {
     let wanted = [wanted.user, wanted.mount, wanted.ipc, wanted.uts];
     let mut tried = make(wanted);
     // Before anything is mounted: without a user in the namespace there is no right to.
@@ -140,7 +160,7 @@ fn try_all(wanted: Namespaces, maps: &Maps) -> All {
         tried[USER] = Some(maps.write().map_err(|error| (Step::Map, error)));
     }
     if let Some(Ok(())) = tried[MOUNT] {
-        tried[MOUNT] = Some(empty_root());
+        tried[MOUNT] = Some(empty_root(before_root));
     }
     tried
 }
@@ -174,10 +194,13 @@ fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
 /// The old root is below it and not unmounted, which would take as long as all the rest together:
 /// the kernel waits for all processors then. To lift the cover, or to leave the new root, needs
 /// capabilities that are dropped next and cannot come back.
-fn empty_root() -> Result<(), (Step, Errno)> {
+///
+/// `before` is done where mounts are this process's own already, and the old root is still there.
+fn empty_root(before: impl FnOnce()) -> Result<(), (Step, Errno)> {
     let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     // Without this, what is mounted here would be mounted for everybody.
     rustix::mount::mount_change("/", all).map_err(|error| (Step::Seclude, error))?;
+    before();
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("aril", "/", "tmpfs", flags, c"size=4k,nr_inodes=2,mode=555")
         .map_err(|error| (Step::Mount, error))?;
@@ -185,6 +208,103 @@ fn empty_root() -> Result<(), (Step, Errno)> {
     rustix::process::chdir("/..").map_err(|error| (Step::Root, error))?;
     rustix::process::chroot(".").map_err(|error| (Step::Root, error))?;
     rustix::process::chdir("/").map_err(|error| (Step::Root, error))
+}
+
+/// Has all descriptors of a granted directory lead into a mount of its own.
+///
+/// That is made from the directory's path, because a mount of another namespace cannot be copied; where
+/// the path leads elsewhere by now, or the kernel is older than 5.12, it fails.
+fn seclude((grant, _): (&File, Reach), grants: &[(&File, Reach)]) -> io::Result<()> {
+    let place = Place::of(grant)?;
+    let descriptors = of_this_process()?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", grant.as_raw_fd()))?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let mount = rustix::mount::open_tree(rustix::fs::CWD, &path, clone)?;
+    if Place::of(&mount)? != place {
+        return Err(io::Error::other("its path leads elsewhere by now"));
+    }
+    // A directory that is granted twice is what the two allow together, as for landlock.
+    let mut same = grants.iter().filter(|(other, _)| Place::of(other).is_ok_and(|at| at == place));
+    let is_read_only = same.all(|(_, reach)| *reach == Reach::Read);
+    set_attributes(&mount, is_read_only)?;
+    for number in descriptors {
+        // SAFETY: nothing else runs in this process, and nobody closes it meanwhile.
+        #[expect(unsafe_code, reason = "looks at what is open, whoever owns it")]
+        let open = unsafe { BorrowedFd::borrow_raw(number) };
+        if Place::of(open).is_ok_and(|at| at == place) {
+            let flags = rustix::fs::fcntl_getfl(open)?;
+            let same = if flags.contains(OFlags::PATH) {
+                mount.try_clone()?
+            } else {
+                let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::openat(&mount, c".", flags, Mode::empty())?
+            };
+            replace(number, &same)?;
+        }
+    }
+    Ok(())
+}
+
+/// What tells a directory from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    fn of(directory: impl AsFd) -> Result<Self, Errno> {
+        let status = rustix::fs::fstat(directory)?;
+        if !FileType::from_raw_mode(status.st_mode).is_dir() {
+            return Err(Errno::NOTDIR);
+        }
+        Ok(Self { device: status.st_dev, inode: status.st_ino })
+    }
+}
+
+/// What this process has open, and the list itself, which is not any more.
+fn of_this_process() -> io::Result<Vec<RawFd>> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    Ok(entries.flatten().filter_map(number).collect())
+}
+
+/// Has nobody become another by what is in a mount, and nobody change what is in it where that is so.
+fn set_attributes(mount: &OwnedFd, is_read_only: bool) -> io::Result<()> {
+    let read_only = if is_read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    let attributes = libc::mount_attr {
+        attr_set: read_only | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // JUSTIFICATION: no safe wrapper exists.
+    // SAFETY: the path is empty and ends with null; the attributes live through the call, and their
+    // size is what is passed.
+    #[expect(unsafe_code, reason = "sets attributes of a mount")]
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has a number stand for another open file from here on, which leads to the same.
+fn replace(number: RawFd, by: &OwnedFd) -> io::Result<()> {
+    // JUSTIFICATION: whoever owns the number goes on to, and there is no handle of it here.
+    // SAFETY: the number is open and stays so, and what it stands for is of the same kind.
+    #[expect(unsafe_code, reason = "changes what a descriptor stands for")]
+    let done = unsafe { libc::dup3(by.as_raw_fd(), number, libc::O_CLOEXEC) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn told(tried: All) -> Entered {

@@ -10,7 +10,7 @@ pub(crate) mod landlock;
 pub(crate) mod machine;
 pub(crate) mod numbers;
 pub(crate) mod namespaces;
-#[cfg(test)]
+#[cfg(any(test, feature = "hostile"))]
 pub(crate) mod native;
 pub(crate) mod overlay;
 pub(crate) mod privileges;

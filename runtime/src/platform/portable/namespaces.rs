@@ -1,8 +1,10 @@
 //! Namespaces of a process's own: none here.
 
+use std::fs::File;
 use std::io;
 
 use crate::platform::Lack;
+use crate::platform::Reach;
 
 /// Which namespaces are wanted. That of mounts comes with an empty root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(crate) struct Entered {
 }
 
 /// Nothing: this platform has no namespaces.
-pub(crate) fn enter(wanted: Namespaces) -> Entered {
+pub(crate) fn enter(wanted: Namespaces, _grants: &[(&File, Reach)]) -> Entered {
     let tried = |wanted: bool| {
         let reason = "this platform has no namespaces".to_owned();
         wanted.then_some(Err(Lack { reason, remedy: "use Linux" }))
@@ -40,5 +42,5 @@ pub(crate) fn enter(wanted: Namespaces) -> Entered {
 /// What [`enter`] would find.
 #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
 pub(crate) fn probe(wanted: Namespaces) -> io::Result<Entered> {
-    Ok(enter(wanted))
+    Ok(enter(wanted, &[]))
 }
