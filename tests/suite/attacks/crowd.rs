@@ -218,10 +218,10 @@ fn more_processes_than_there_is_room_for_are_refused_until_there_is_room() {
             }
         };
         assert!(1 < held.len() && held.len() < 100, "{}", held.len());
-        assert_eq!(refused.kind(), ErrorKind::Exhausted, "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::Exhausted, "{refused:?}");
         for _ in 0..20 {
             let error = runtime.launch(&spin, spec(LONG)).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+            assert_eq!(error.kind(), ErrorKind::Exhausted, "{error:?}");
         }
         let workers = children_of(std::process::id()).len();
         assert_eq!(workers, held.len(), "who is refused leaves nothing");

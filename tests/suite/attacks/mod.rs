@@ -161,6 +161,21 @@ fn every_test_that_the_list_names_exists() {
 }
 
 #[test]
+fn every_test_that_security_md_names_exists() {
+    let (tests, text) = (tests(), fs::read_to_string(root().join("SECURITY.md")).unwrap());
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = quoted
+        .filter(|name| {
+            ["attacks::", "workers::", "aril::process"].iter().any(|at| name.starts_with(at))
+        })
+        .collect();
+    assert!(10 < named.len(), "{named:?}");
+    for name in named.into_iter().filter(|name| *name != "attacks::native") {
+        assert!(tests.contains(name), "there is no test `{name}`");
+    }
+}
+
+#[test]
 fn every_fuzz_target_that_the_list_names_exists_and_is_run() {
     let folder = root().join("tests/fuzz");
     let run = fs::read_to_string(folder.join("run")).unwrap();

@@ -699,7 +699,8 @@ const PASSED_THROUGH: [i64; 2] = [335, 336];
 
 #[test]
 fn of_all_system_calls_only_those_of_the_list_are_answered() {
-    for attacker in attackers() {
+    // The list is the same with namespaces of users and without.
+    for attacker in attackers().into_iter().filter(|attacker| attacker.without.is_empty()) {
         let Some(ground) = Ground::new(attacker) else { return };
         let list = list(&ground.path("hostile"));
         assert!((70..100).contains(

@@ -90,7 +90,9 @@ const MOUNT: usize = 1;
 pub(crate) fn enter(wanted: Namespaces, grants: &[(&File, Reach)]) -> Entered {
     let mut open = 0;
     let mut entered = told(try_all(wanted, &Maps::of_this_process(), || {
-        open = grants.iter().filter(|grant| seclude(**grant, grants).is_err()).count();
+        let leads_up =
+            |grant: &&(&File, Reach)| seclude(**grant, grants).is_err() && has_above(grant.0);
+        open = grants.iter().filter(leads_up).count();
     }));
     if let (Some(Ok(detail)), 1..) = (&mut entered.mount, open) {
         *detail = format!("{detail}; {open} of the grants lead upwards, by names alone");
@@ -246,6 +248,14 @@ fn seclude((grant, _): (&File, Reach), grants: &[(&File, Reach)]) -> io::Result<
         }
     }
     Ok(())
+}
+
+/// Whether a way up leads out of a directory: not out of a mount that nobody else has, such as a view of
+/// an image's files.
+fn has_above(grant: &File) -> bool {
+    let above = rustix::fs::openat(grant, c"..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let place = Place::of(grant);
+    above.and_then(Place::of) != place || place.is_err()
 }
 
 /// What tells a directory from others.
