@@ -283,24 +283,24 @@ impl Sandbox {
         self.vitals.events.listen()
     }
 
-    /// Takes the writer of the guest's standard input, where the spec says [`Input::Stream`].
+    /// Takes the writer of the guest's standard input, where the spec says [`Input::Stream`](crate::Input::Stream).
     /// Dropping it ends the input.
     pub fn stdin(&self) -> Option<impl AsyncWrite + Send + Unpin + use<>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).stdin.take()
     }
 
-    /// Takes the reader of the guest's standard output, where the spec says [`Output::Stream`].
+    /// Takes the reader of the guest's standard output, where the spec says [`Output::Stream`](crate::Output::Stream).
     pub fn stdout(&self) -> Option<impl AsyncRead + Send + Unpin + use<>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).outputs[0].take()
     }
 
-    /// Takes the reader of the guest's standard error, where the spec says [`Output::Stream`].
+    /// Takes the reader of the guest's standard error, where the spec says [`Output::Stream`](crate::Output::Stream).
     pub fn stderr(&self) -> Option<impl AsyncRead + Send + Unpin + use<>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).outputs[1].take()
     }
 
     /// What the guest has written so far to standard output, where the spec says
-    /// [`Output::Capture`]; empty elsewhere.
+    /// [`Output::Capture`](crate::Output::Capture); empty elsewhere.
     pub fn captured(&self) -> Vec<u8> {
         copy(self.captured[0].as_ref())
     }
