@@ -120,6 +120,8 @@ pub use sandbox::SandboxSpec;
 pub use sandbox::Stats;
 pub use sandbox::Trap;
 pub use sandbox::TrapKind;
+#[cfg(feature = "hostile")]
+pub use sandbox::hostile;
 pub use sandbox::printable;
 pub use trust::InvalidKey;
 pub use trust::SigningKey;

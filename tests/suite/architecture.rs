@@ -283,6 +283,39 @@ fn no_file_is_too_long_to_be_read_at_one_sitting() {
 }
 
 #[test]
+fn a_worker_with_a_hole_is_built_for_one_test_and_for_nobody_else() {
+    let manifests =
+        ["runtime", "cli", "oci-shim", "examples", "tests/benches", "tests/fuzz", "tests"];
+    for folder in manifests {
+        let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = text.parse().unwrap();
+        let features = manifest.get("features").and_then(toml::Value::as_table);
+        let expected: &[(&str, &[&str])] = match folder {
+            "runtime" => &[("hostile", &[])],
+            "tests" => &[("hostile", &["aril/hostile"])],
+            _ => &[],
+        };
+        let all = features.into_iter().flatten().map(|(name, on)| {
+            let on = on.as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+            (name.as_str(), on.collect::<Vec<_>>())
+        });
+        let expected: Vec<_> = expected.iter().map(|(name, on)| (*name, on.to_vec())).collect();
+        // No feature is there by default, and no dependency asks for this one.
+        assert_eq!(all.collect::<Vec<_>>(), expected, "{folder}");
+        let lines = text.lines().filter(|line| line.contains("hostile") && !line.starts_with('#'));
+        let most = if folder == "tests" { 4 } else { expected.len() };
+        assert!(lines.count() <= most, "`{folder}` names it elsewhere");
+    }
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(!text.contains("hostile"), "the workspace names it");
+    for (file, text) in library() {
+        let names = text.matches("feature = \"hostile\"").count();
+        let places = ["lib.rs", "platform/", "sandbox/mod.rs", "sandbox/linking.rs"];
+        assert!(names == 0 || places.iter().any(|place| file.starts_with(place)), "`{file}`");
+    }
+}
+
+#[test]
 fn the_front_ends_know_the_library_and_neither_the_engine_nor_each_other() {
     for (front, others) in
         [("cli", ["wasmtime", "aril-shim"]), ("oci-shim", ["wasmtime", "aril-cli"])]

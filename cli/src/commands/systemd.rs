@@ -112,9 +112,8 @@ fn quoted(word: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             c if c.is_control() => {
-                for byte in c.to_string().bytes() {
-                    quoted.push_str(&format!("\\x{byte:02x}"));
-                }
+                let bytes = c.to_string().into_bytes();
+                quoted.extend(bytes.iter().map(|byte| format!("\\x{byte:02x}")));
             }
             c => quoted.push(c),
         }

@@ -27,7 +27,7 @@ pub(crate) use host::landlock;
 pub(crate) use host::machine;
 pub(crate) use host::mounts;
 pub(crate) use host::namespaces;
-#[cfg(all(test, target_os = "linux", not(aril_portable)))]
+#[cfg(any(feature = "hostile", all(test, target_os = "linux", not(aril_portable))))]
 pub(crate) use host::native;
 pub(crate) use host::numbers;
 pub(crate) use host::overlay;

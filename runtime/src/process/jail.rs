@@ -85,12 +85,12 @@ impl Jail {
     /// The first step, while this process has one thread and nothing of the guest has been looked
     /// at: descriptors and namespaces. `within` is called where there is a namespace of mounts, and
     /// may mount there what is for this process alone; files are opened by their paths there for the
-    /// last time.
+    /// last time. It says of how many directories that stay open there is a way up.
     ///
     /// # Errors
     ///
     /// Fails where a required wall is missing, or the process cannot become who it is to be.
-    pub(crate) fn enclose(self, within: impl FnOnce()) -> Result<Enclosed, JailError> {
+    pub(crate) fn enclose(self, within: impl FnOnce() -> usize) -> Result<Enclosed, JailError> {
         let walls = self.walls;
         let parents_end = ParentsEnd::remembered();
         let mut building = Building { walls, report: Vec::with_capacity(Wall::ALL.len()) };
@@ -247,20 +247,26 @@ fn standing(built: Option<Result<String, Lack>>) -> WallStanding {
 
 impl Entered {
     /// The third step, after all threads were started: leaves to them the system calls of the
-    /// list. What a call that is not in it was is written to `trapped`, which must stay open.
+    /// list. What a call that is not in it was is written to `trapped`, which must stay open. Nothing
+    /// closes or changes `leash` from here on.
     ///
     /// A thread that may not be made is an error for who makes it, as where there are too many.
     ///
     /// # Errors
     ///
     /// Fails where the list is required and missing.
-    pub(crate) fn seal(self, trapped: &File, threads: Threads) -> Result<Report, JailError> {
+    pub(crate) fn seal(
+        self,
+        trapped: &File,
+        leash: Option<&File>,
+        threads: Threads,
+    ) -> Result<Report, JailError> {
         let mut building = Building { walls: self.walls, report: self.report };
         if self.walls.is_wanted(Wall::Rlimits) && threads == Threads::None {
             // Where it fails, the list holds.
             let _unbounded = privileges::bound_processes();
         }
-        building.build(Wall::Seccomp, || seccomp::restrict(trapped, threads))?;
+        building.build(Wall::Seccomp, || seccomp::restrict(trapped, leash, threads))?;
         Ok(building.report)
     }
 }
@@ -430,7 +436,7 @@ mod tests {
             become_one(user);
             before();
             let inside = Inside { read: ground.open("read"), write: ground.open("write") };
-            let report = enter(&inside, walls).seal(&writer, Threads::None).unwrap();
+            let report = enter(&inside, walls).seal(&writer, None, Threads::None).unwrap();
             attempt(&inside, &report);
         });
         drop(writer);
@@ -440,7 +446,7 @@ mod tests {
     }
 
     fn entered(jail: Jail, grants: &[(&File, Reach)]) -> Result<Entered, JailError> {
-        jail.enclose(|| ())?.restrict(grants)
+        jail.enclose(|| namespaces::seclude(grants))?.restrict(grants)
     }
 
     fn enter(inside: &Inside, walls: Walls) -> Entered {
@@ -597,7 +603,7 @@ mod tests {
             let child = in_child(|| {
                 become_one(user);
                 let inside = Inside { read: ground.open("read"), write: ground.open("write") };
-                enter(&inside, MOST).seal(&writer, Threads::More).unwrap();
+                enter(&inside, MOST).seal(&writer, None, Threads::More).unwrap();
                 std::thread::spawn(|| ()).join().unwrap();
                 let attack = || native::call(libc::SYS_socket, &[1, 1, 0]);
                 panic!("the thread came back: {:?}", std::thread::spawn(attack).join());
@@ -623,7 +629,7 @@ mod tests {
                 wait.recv().unwrap();
                 native::call(libc::SYS_socket, &[1, 1, 0]).unwrap();
             });
-            entered.seal(&writer, Threads::None).unwrap();
+            entered.seal(&writer, None, Threads::None).unwrap();
             go.send(()).unwrap();
             watchdog.join().unwrap();
             panic!("the thread came back");
@@ -693,12 +699,16 @@ mod tests {
                 |inside, _| {
                     for grant in [&inside.read, &inside.write] {
                         let grant = number_of(grant);
-                        for path in [c"..", c"../outside/secret", c"../../../../../../etc/passwd"] {
-                            let error = open_failure(grant, path, libc::O_RDONLY);
-                            assert_eq!(error, libc::EACCES, "{path:?}");
+                        for path in [c"../outside", c"../../../../../../etc/passwd"] {
+                            for flags in [libc::O_RDONLY, libc::O_PATH] {
+                                assert_eq!(open_failure(grant, path, flags), libc::ENOENT);
+                            }
                         }
-                        let error = open_failure(grant, c"../new", libc::O_CREAT | libc::O_WRONLY);
-                        assert_eq!(error, libc::EACCES);
+                        // The way up leads back to where it began.
+                        let inner = opens(grant, c"../file", libc::O_RDONLY).unwrap();
+                        native::call(libc::SYS_close, &[u64::try_from(inner).unwrap()]).unwrap();
+                        let error = open_failure(grant, c"../outside/new", libc::O_CREAT | 1);
+                        assert_eq!(error, libc::ENOENT);
                     }
                 },
             );
@@ -718,7 +728,8 @@ mod tests {
                     opens(read, c"file", libc::O_RDONLY).unwrap();
                     let refused = |number, arguments: &[u64]| {
                         let error = failure(number, arguments);
-                        assert!([libc::EACCES, libc::EXDEV].contains(&error), "{number}: {error}");
+                        let refused = [libc::EACCES, libc::EXDEV, libc::EROFS];
+                        assert!(refused.contains(&error), "{number}: {error}");
                     };
                     refused(libc::SYS_openat, &[read, text(c"file"), 1]);
                     refused(libc::SYS_openat, &[read, text(c"file"), 0o1000]);
@@ -867,7 +878,7 @@ mod tests {
             }
             let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
             let jail = Jail { closed: Some(kept.close_others().unwrap()), who, walls };
-            entered(jail, &grants).unwrap().seal(&writer, Threads::None).unwrap();
+            entered(jail, &grants).unwrap().seal(&writer, None, Threads::None).unwrap();
             (&readies).write_all(b"!").unwrap();
             goes.read_to_end(&mut Vec::new()).unwrap();
         });
@@ -970,17 +981,12 @@ mod tests {
         assert_eq!(child.wait(), Ended::Code(0));
     }
 
-    /// Refuses user namespaces, as some hosts do to everybody.
-    fn refuse_users() {
-        native::refuse(libc::SYS_unshare, Some((0, libc::CLONE_NEWUSER)), libc::EPERM);
-    }
-
     #[test]
     fn without_user_namespaces_root_is_nobody_behind_the_other_walls() {
         if !can_be_root() {
             return;
         }
-        let (child, go) = sitter(0, Who::Caller, Walls::ALL, refuse_users);
+        let (child, go) = sitter(0, Who::Caller, Walls::ALL, native::refuse_user_namespaces);
         assert_eq!(status(&child, "Uid"), "65534\t65534\t65534\t65534");
         assert_eq!(status(&child, "Groups"), "");
         assert_powerless(&child);
@@ -988,7 +994,7 @@ mod tests {
         assert_eq!(seen(&child, "mountinfo").lines().count(), 1);
         drop(go);
         assert_eq!(child.wait(), Ended::Code(0));
-        let outcome = within(0, MOST, refuse_users, |_, report| {
+        let outcome = within(0, MOST, native::refuse_user_namespaces, |_, report| {
             let user = standing_of(report, Wall::UserNamespace).to_string();
             assert!(user.starts_with("missing: the system refuses to make one"), "{user}");
             assert!(user.contains("kernel.unprivileged_userns_clone"), "{user}");
@@ -1005,7 +1011,7 @@ mod tests {
             return;
         }
         let user = if is_root() { ORDINARY } else { 0 };
-        let outcome = within(user, MOST, refuse_users, |inside, report| {
+        let outcome = within(user, MOST, native::refuse_user_namespaces, |inside, report| {
             for wall in
                 [Wall::UserNamespace, Wall::MountNamespace, Wall::IpcNamespace, Wall::UtsNamespace]
             {
@@ -1081,7 +1087,7 @@ mod tests {
     #[test]
     fn what_is_required_and_missing_is_an_error_that_says_what_to_do() {
         let child = in_child(|| {
-            refuse_users();
+            native::refuse_user_namespaces();
             let walls = MOST.with(Wall::UserNamespace, Need::Required);
             let jail = Jail { closed: None, who: Who::Caller, walls };
             let error = entered(jail, &[]).unwrap_err().to_string();
@@ -1094,8 +1100,11 @@ mod tests {
             native::refuse(libc::SYS_seccomp, None, libc::ENOSYS);
             let walls = MOST.with(Wall::Seccomp, Need::Required);
             let jail = Jail { closed: None, who: Who::Caller, walls };
-            let error =
-                entered(jail, &[]).unwrap().seal(&pipe().1, Threads::None).unwrap_err().to_string();
+            let error = entered(jail, &[])
+                .unwrap()
+                .seal(&pipe().1, None, Threads::None)
+                .unwrap_err()
+                .to_string();
             let expected = "the wall `seccomp` is required and missing";
             assert!(error.starts_with(expected), "{error}");
         });
@@ -1141,7 +1150,7 @@ mod tests {
     #[test]
     fn what_a_host_would_not_give_is_found_as_well() {
         let child = in_child(|| {
-            refuse_users();
+            native::refuse_user_namespaces();
             native::refuse(libc::SYS_landlock_create_ruleset, None, libc::EOPNOTSUPP);
             let found = probe();
             let user = standing_of(&found, Wall::UserNamespace).to_string();

@@ -79,7 +79,7 @@ pub(crate) enum Answer {
     /// The guest ended with this code.
     Ended(u8),
     /// What it uses now, how each of its limits is held, and whether it stands still.
-    Stats { stats: WireStats, limits: Vec<WireHold>, is_paused: bool },
+    Stats { stats: Box<WireStats>, limits: Vec<WireHold>, is_paused: bool },
     /// The handle of a directory comes next. What was asked for is at this way in it, and may be
     /// written where this says so.
     Files { way: String, may_write: bool },

@@ -93,6 +93,8 @@ impl Loaded {
                 if let Some(ticks) = &self.ticks {
                     interrupt::link(&mut linker, ticks).map_err(LaunchError::engine)?;
                 }
+                #[cfg(feature = "hostile")]
+                super::hostile::link(&mut linker).map_err(LaunchError::engine)?;
                 if trap_unknown {
                     linker.define_unknown_imports_as_traps(module).map_err(LaunchError::engine)?;
                 }

@@ -10,6 +10,8 @@ mod grants;
 mod group;
 mod guest;
 mod handle;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 mod interrupt;
 mod invoke;
 mod kept;

@@ -13,6 +13,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::capabilities::Access;
+use crate::capabilities::Capabilities;
 use crate::capabilities::Files;
 use crate::capabilities::Input;
 use crate::engine::Interruption;
@@ -26,6 +27,7 @@ use crate::platform::Threads;
 use crate::platform::child::end_with;
 use crate::platform::child::given;
 use crate::platform::files;
+use crate::platform::namespaces;
 use crate::platform::process;
 use crate::platform::process::Kept;
 use crate::platform::signals;
@@ -129,6 +131,18 @@ fn close_others(channel: u32, order: &Order) -> std::io::Result<String> {
     kept.close_others()
 }
 
+/// All that is granted, and what may be done with it.
+fn grants_of<'a>(granted: &'a Capabilities, empty: &'a File) -> Vec<(&'a File, Reach)> {
+    let reach = |access| match access {
+        Access::ReadOnly => Reach::Read,
+        Access::ReadWrite => Reach::Write,
+    };
+    let directories = granted.directories.iter();
+    let directories = directories.map(move |one| (one.handle(), reach(one.access())));
+    let single = granted.files.iter().map(move |one| (one.handle(), reach(one.access())));
+    directories.chain(single).chain([(empty, Reach::Read)]).collect()
+}
+
 /// Puts the walls around this process, but for the list of system calls, and opens what is granted.
 fn enter(
     spec: &mut SandboxSpec,
@@ -139,25 +153,21 @@ fn enter(
     let path = files::handle_path(empty, "/".as_ref());
     let (enclosed, opened) = if spec.capabilities.needs_mounts().is_none() {
         let opened = Files::open(&spec.capabilities, &path, true)?;
-        (jail.enclose(|| ())?, opened)
+        let grants = grants_of(&spec.capabilities, empty);
+        (jail.enclose(|| namespaces::seclude(&grants))?, opened)
     } else {
         let mut opened = None;
         let granted = &mut spec.capabilities;
         let enclosed = jail.enclose(|| {
             let arranged = mounts::arrange(granted);
             opened = Some(arranged.and_then(|()| Files::open(granted, &path, true)));
+            let directories = grants_of(granted, empty);
+            namespaces::seclude(&directories)
         })?;
         let opened = opened.ok_or_else(|| unmounted(spec, &enclosed))?;
         (enclosed, opened?)
     };
-    let reach = |access| match access {
-        Access::ReadOnly => Reach::Read,
-        Access::ReadWrite => Reach::Write,
-    };
-    let directories = spec.capabilities.directories.iter();
-    let directories = directories.map(|one| (one.handle(), reach(one.access())));
-    let single = spec.capabilities.files.iter().map(|one| (one.handle(), reach(one.access())));
-    let grants: Vec<_> = directories.chain(single).chain([(empty, Reach::Read)]).collect();
+    let grants = grants_of(&spec.capabilities, empty);
     let entered = enclosed.restrict(&grants)?;
     // What a single file is held by leads past its mount, and so past what that allows.
     spec.capabilities.files.clear();
@@ -247,7 +257,7 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
     // The files of a component, and input, are read on threads that wait for them.
     let waits = loaded.is_component() || spec.capabilities.stdin != Input::Closed;
     let threads = if waits { Threads::More } else { Threads::None };
-    let walls = entered.seal(&trapped, threads)?;
+    let walls = entered.seal(&trapped, Some(&leash), threads)?;
     let walls = walls.iter().map(WireWall::new).collect();
     if !say(channel, &Word::Ready(walls)) {
         return Err(LaunchError::Isolation { reason: "the keeper is gone".to_owned() });

@@ -250,7 +250,7 @@ impl Post {
         self.ends.subscribe()
     }
 
-    pub(super) fn sandbox(&self) -> Result<Arc<Sandbox>, Box<Answer>> {
+    pub(super) fn sandbox(&self) -> Result<Arc<Sandbox>, Answer> {
         let sandbox = self.sandbox.borrow().clone();
         sandbox.ok_or_else(|| refusal("it is not running just now"))
     }
@@ -269,7 +269,7 @@ impl Post {
         end.1
     }
 
-    async fn answer_to(&self, request: Request) -> Result<Answer, Box<Answer>> {
+    async fn answer_to(&self, request: Request) -> Result<Answer, Answer> {
         match request {
             Request::Stop { grace } => {
                 self.order(Command::Stop(grace));
@@ -311,7 +311,7 @@ impl Post {
             Request::Stats => {
                 let sandbox = self.sandbox()?;
                 Ok(Answer::Stats {
-                    stats: (&sandbox.stats()).into(),
+                    stats: Box::new((&sandbox.stats()).into()),
                     limits: sandbox.holds().iter().map(Into::into).collect(),
                     is_paused: sandbox.is_paused(),
                 })
@@ -324,12 +324,12 @@ impl Post {
 }
 
 /// Why something cannot be done.
-fn refusal(reason: impl std::fmt::Display) -> Box<Answer> {
-    Box::new(Answer::Refused(reason.to_string()))
+fn refusal(reason: impl std::fmt::Display) -> Answer {
+    Answer::Refused(reason.to_string())
 }
 
 /// What a signal does to a guest, which hears none.
-fn command_of(signal: i32) -> Result<Command, Box<Answer>> {
+fn command_of(signal: i32) -> Result<Command, Answer> {
     if signals::asks_soon(signal) {
         Ok(Command::Stop(None))
     } else if signals::ends(signal) {
@@ -379,7 +379,7 @@ async fn serve(mut asker: Asker, post: &Post, guest: &Guest) -> std::io::Result<
         Request::Exec(exec) => return beside::run(asker, post, guest, exec).await,
         request => request,
     };
-    let answered = post.answer_to(request).await.unwrap_or_else(|refused| *refused);
+    let (Ok(answered) | Err(answered)) = post.answer_to(request).await;
     answer(&mut asker, &answered).await
 }
 

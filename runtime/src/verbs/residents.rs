@@ -230,7 +230,7 @@ impl Runtime {
         const DOING: &str = "look at";
         match self.ask(DOING, name, &Request::Stats, Some(ANSWER_MAX))? {
             Answer::Stats { stats, limits, is_paused } => Ok(Usage {
-                stats: stats.into(),
+                stats: (*stats).into(),
                 limits: limits.iter().filter_map(crate::sandbox::WireHold::read).collect(),
                 is_paused,
                 at: SystemTime::now(),

@@ -9,8 +9,12 @@ mod layers;
 // Sections of the list.
 mod artifacts;
 mod command_line;
+mod crowd;
 mod files;
 mod limits;
+// Its scripts are of one kind of processor.
+#[cfg(target_arch = "x86_64")]
+mod native;
 mod network;
 mod output;
 mod registry;
@@ -158,6 +162,21 @@ fn every_test_that_the_list_names_exists() {
 }
 
 #[test]
+fn every_test_that_security_md_names_exists() {
+    let (tests, text) = (tests(), fs::read_to_string(root().join("SECURITY.md")).unwrap());
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = quoted
+        .filter(|name| {
+            ["attacks::", "workers::", "aril::process"].iter().any(|at| name.starts_with(at))
+        })
+        .collect();
+    assert!(10 < named.len(), "{named:?}");
+    for name in named.into_iter().filter(|name| *name != "attacks::native") {
+        assert!(tests.contains(name), "there is no test `{name}`");
+    }
+}
+
+#[test]
 fn every_fuzz_target_that_the_list_names_exists_and_is_run() {
     let folder = root().join("tests/fuzz");
     let run = fs::read_to_string(folder.join("run")).unwrap();
@@ -176,10 +195,11 @@ fn every_fuzz_target_that_the_list_names_exists_and_is_run() {
 
 #[test]
 fn every_attack_on_what_exists_has_a_test() {
-    // What is built: files, limits, the command line, the walls, images and registries, the store.
+    // What is built: files, limits, the command line, the walls, images and registries, many at once,
+    // the store.
     let (files, limits, command_line) = (1..=23, 24..=44, 74..=90);
-    let (images, store) = (54..=73, 114..=120);
-    let built = files.chain(limits).chain(command_line).chain(images).chain(store);
+    let (images, many_and_store) = (54..=73, 107..=120);
+    let built = files.chain(limits).chain(command_line).chain(images).chain(many_and_store);
     let without = built.filter(|number| {
         let list = list();
         let entry = list.iter().find(|entry| entry.number == *number).unwrap();

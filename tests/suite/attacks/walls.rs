@@ -4,6 +4,7 @@
 //! `runtime/src/process/jail.rs`, call by call.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -84,6 +85,45 @@ fn a_guests_process_has_no_power_and_sees_nothing_of_the_host() {
         let limits = read("limits");
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    });
+}
+
+#[test]
+fn a_guests_process_has_nothing_open_but_what_it_was_given() {
+    let host = Host::new();
+    if !host_gives_all(&host) {
+        return;
+    }
+    let run = pausing(&host, &["-v", &format!("{}:/data:ro", host.path("grant").display())]);
+    // Whoever starts it left a directory and a file of the host open.
+    let left = "exec 7< / 8< /etc/passwd 9>> /dev/null";
+    super::look(run.after(left), |pid| {
+        let folder = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let names = folder.map(|entry| fs::read_link(entry.unwrap().path()).unwrap());
+        let mut names: Vec<String> =
+            names.map(|name| name.into_os_string().into_string().unwrap()).collect();
+        names.sort_unstable();
+        let artifacts = host.bench().cache().join("artifacts");
+        let (mut directories, mut pipes) = (0, 0);
+        for name in &names {
+            match name.split([':', ' ']).next().unwrap() {
+                // The grant and the empty root, each for two owners: mounts of their own.
+                "/" => directories += 1,
+                // The streams, the leash, what ends the input, and where a trapped call is told.
+                "pipe" => pipes += 1,
+                "socket" | "/memfd" | "/dev/null" | "anon_inode" => {}
+                other => assert!(Path::new(other).starts_with(&artifacts), "{names:#?}"),
+            }
+        }
+        assert!(directories <= 4 && pipes <= 6 && names.len() <= 16, "{names:#?}");
+        let of = |number: &str| fs::metadata(format!("/proc/{pid}/fd/{number}"));
+        let grant = fs::metadata(host.path("grant")).unwrap();
+        let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let granted = numbers.filter(|entry| {
+            let found = of(entry.file_name().to_str().unwrap()).unwrap();
+            (found.dev(), found.ino()) == (grant.dev(), grant.ino())
+        });
+        assert!(0 < granted.count(), "{names:#?}");
     });
 }
 

@@ -8,8 +8,14 @@ use libc::c_long;
 pub(super) enum Check {
     /// None of these bits is set.
     Without { argument: u8, bits: u32 },
+    /// None of these bits is set in either.
+    WithoutEither { first: (u8, u32), second: (u8, u32) },
+    /// It is something else.
+    Not { argument: u8, value: u32 },
     /// It is one of these.
     OneOf { argument: u8, values: &'static [u32] },
+    /// The same, of a descriptor that is not the leash.
+    OneOfUnleashed { argument: u8, values: &'static [u32] },
     /// It is this process.
     Own { argument: u8 },
     /// It is 0, in all its 64 bits.
@@ -36,6 +42,9 @@ pub(super) const THREAD: u32 = (libc::CLONE_VM
 /// there, so that the C library makes a thread by the older one.
 pub(super) const HIDDEN: c_long = libc::SYS_clone3;
 
+/// Stands for the descriptor of the leash until that is known. No descriptor has it.
+pub(super) const LEASH: u32 = u32::MAX - 2;
+
 const EXECUTABLE: u32 = libc::PROT_EXEC.cast_unsigned();
 
 /// What may be asked of a terminal, a pipe or a socket. Numbers of this call have 32 bits, whatever
@@ -43,6 +52,9 @@ const EXECUTABLE: u32 = libc::PROT_EXEC.cast_unsigned();
 #[expect(clippy::cast_possible_truncation, reason = "the kernel does the same")]
 const ASKED: &[u32] =
     &[libc::TCGETS as u32, libc::TIOCGWINSZ as u32, libc::FIONREAD as u32, libc::FIONBIO as u32];
+
+/// Memory that `RLIMIT_DATA` does not count: what others could share, and what grows like a stack.
+const UNCOUNTED: u32 = (libc::MAP_SHARED | libc::MAP_GROWSDOWN).cast_unsigned();
 
 const FCNTL: &[u32] = &[
     libc::F_GETFL.cast_unsigned(),
@@ -56,11 +68,17 @@ const FCNTL: &[u32] = &[
 const PRCTL: &[u32] = &[libc::PR_SET_NAME.cast_unsigned(), libc::PR_SET_VMA.cast_unsigned()];
 
 /// Calls whose arguments count. Machine code is mapped before the list holds, and nothing becomes
-/// executable after.
+/// executable after; what is mapped after counts against the bound on memory. The leash stays as it
+/// is, so that no process outlives its keeper, and so does the handler that tells of a trapped call.
 pub(super) const CHECKED: &[(c_long, Check)] = &[
-    (libc::SYS_mmap, Check::Without { argument: 2, bits: EXECUTABLE }),
+    (libc::SYS_mmap, Check::WithoutEither { first: (2, EXECUTABLE), second: (3, UNCOUNTED) }),
     (libc::SYS_mprotect, Check::Without { argument: 2, bits: EXECUTABLE }),
-    (libc::SYS_fcntl, Check::OneOf { argument: 1, values: FCNTL }),
+    (libc::SYS_fcntl, Check::OneOfUnleashed { argument: 1, values: FCNTL }),
+    (libc::SYS_close, Check::Not { argument: 0, value: LEASH }),
+    (libc::SYS_rt_sigaction, Check::Not { argument: 0, value: libc::SIGSYS.cast_unsigned() }),
+    // Of a file that is open. By its path it would be any that this user owns: landlock does not hold
+    // times.
+    (libc::SYS_utimensat, Check::Null { argument: 1 }),
     (libc::SYS_ioctl, Check::OneOf { argument: 1, values: ASKED }),
     // To who is connected already.
     (libc::SYS_sendto, Check::Null { argument: 4 }),
@@ -86,7 +104,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_pwritev2,
     libc::SYS_openat,
     libc::SYS_openat2,
-    libc::SYS_close,
     libc::SYS_statx,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
@@ -107,7 +124,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_renameat2,
     libc::SYS_linkat,
     libc::SYS_symlinkat,
-    libc::SYS_utimensat,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
     libc::SYS_fsync,
@@ -136,7 +152,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
     // What threads and handlers need, to begin and to end.
-    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigtimedwait,

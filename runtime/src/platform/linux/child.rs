@@ -300,7 +300,11 @@ impl Drop for Child {
 /// What reads as ended, and swallows what is written.
 fn open_nothing() -> io::Result<File> {
     let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
-    opened.map_err(|error| io::Error::new(error.kind(), format!("`/dev/null`: {error}")))
+    opened.map_err(|error| match error.raw_os_error() {
+        // That there is no room is not about this file, and is told by its number.
+        Some(number) if super::files::is_lack(number) => error,
+        _ => io::Error::new(error.kind(), format!("`/dev/null`: {error}")),
+    })
 }
 
 /// A descriptor that tells when it is readable.

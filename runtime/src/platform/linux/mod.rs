@@ -17,7 +17,9 @@ pub(crate) mod machine;
 pub(crate) mod numbers;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
-#[cfg(test)]
+#[cfg(any(test, feature = "hostile"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "a hostile worker makes calls, and no tests"))]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "for tests alone, which fail by panicking")]
 pub(crate) mod native;
 pub(crate) mod overlay;
 pub(crate) mod privileges;

@@ -190,6 +190,7 @@ mod tests {
                     let error = found(file).unwrap_err().to_string();
                     assert!(error.contains("removed or replaced"), "{error}");
                 }
+                0
             });
         });
         assert_eq!(child.wait(), crate::platform::linux::native::Ended::Code(0));
@@ -218,6 +219,7 @@ mod tests {
                     let error = put_over(&found(&file).unwrap(), &root, way).unwrap_err();
                     assert_eq!(error.kind(), io::ErrorKind::NotFound, "{way}");
                 }
+                0
             });
         });
         assert_eq!(child.wait(), crate::platform::linux::native::Ended::Code(0));

@@ -1,16 +1,27 @@
 //! Namespaces of this process's own: of users, mounts, queues and names, and a root with nothing
 //! in it.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::StatxFlags;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::mount::MountPropagationFlags;
+use rustix::mount::OpenTreeFlags;
 use rustix::thread::UnshareFlags;
 
 use crate::platform::Lack;
+use crate::platform::Reach;
 
 /// Which namespaces are wanted. That of mounts comes with an empty root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +87,30 @@ const MOUNT: usize = 1;
 /// root is reached by no path any more, and by open descriptors as before.
 ///
 /// `within` is called where there is a namespace of mounts, once nothing that is mounted there is seen
-/// outside, and as long as the old root is the root: what it mounts is for this process alone.
-pub(crate) fn enter(wanted: Namespaces, within: impl FnOnce()) -> Entered {
-    told(try_all(wanted, &Maps::of_this_process(), within))
+/// outside, and as long as the old root is the root: what it mounts is for this process alone. It says
+/// of how many directories that stay open there is a way up.
+pub(crate) fn enter(wanted: Namespaces, within: impl FnOnce() -> usize) -> Entered {
+    let mut open = 0;
+    let mut entered = told(try_all(wanted, &Maps::of_this_process(), || open = within()));
+    if let (Some(Ok(detail)), 1..) = (&mut entered.mount, open) {
+        *detail = format!("{detail}; {open} of the grants lead upwards, by names alone");
+    }
+    entered
+}
+
+/// Has every descriptor of a directory that is granted lead into a mount of that directory alone: there
+/// is no way up from it, and what is granted for reading is read-only to every call. Landlock would
+/// hold only those calls that open, make, move or remove. Says of how many it could not be done and
+/// there is a way up.
+///
+/// To be called by what [`enter`] calls.
+pub(crate) fn seclude(grants: &[(&File, Reach)]) -> usize {
+    let leads_up = |grant: &&(&File, Reach)| match Place::of(grant.0) {
+        // From a file there is no way at all.
+        Err(Errno::NOTDIR) => false,
+        _ => seclude_one(**grant, grants).is_err() && has_above(grant.0),
+    };
+    grants.iter().filter(leads_up).count()
 }
 
 /// What [`enter`] would find, tried by a child, whatever threads this process has.
@@ -189,6 +221,122 @@ fn empty_root(within: impl FnOnce()) -> Result<(), (Step, Errno)> {
     rustix::process::chdir("/..").map_err(|error| (Step::Root, error))?;
     rustix::process::chroot(".").map_err(|error| (Step::Root, error))?;
     rustix::process::chdir("/").map_err(|error| (Step::Root, error))
+}
+
+/// Has all descriptors of a granted directory lead into a mount of its own.
+///
+/// That is made from the directory's path, because a mount of another namespace cannot be copied; where
+/// the path leads elsewhere by now, or the kernel is older than 5.12, it fails.
+fn seclude_one((grant, _): (&File, Reach), grants: &[(&File, Reach)]) -> io::Result<()> {
+    let place = Place::of(grant)?;
+    let descriptors = of_this_process()?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", grant.as_raw_fd()))?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let mount = rustix::mount::open_tree(rustix::fs::CWD, &path, clone)?;
+    if !Place::of(&mount)?.is_same_directory(place) {
+        return Err(io::Error::other("its path leads elsewhere by now"));
+    }
+    // A directory that is granted twice is what the two allow together, as for landlock.
+    let mut same = grants.iter().filter(|(other, _)| Place::of(other).is_ok_and(|at| at == place));
+    let is_read_only = same.all(|(_, reach)| *reach == Reach::Read);
+    set_attributes(&mount, is_read_only)?;
+    for number in descriptors {
+        // SAFETY: nothing else runs in this process, and nobody closes it meanwhile.
+        #[expect(unsafe_code, reason = "looks at what is open, whoever owns it")]
+        let open = unsafe { BorrowedFd::borrow_raw(number) };
+        if Place::of(open).is_ok_and(|at| at == place) {
+            let flags = rustix::fs::fcntl_getfl(open)?;
+            let same = if flags.contains(OFlags::PATH) {
+                mount.try_clone()?
+            } else {
+                let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::openat(&mount, c".", flags, Mode::empty())?
+            };
+            replace(number, &same)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a way up leads out of a directory: not out of a mount that nobody else has, such as a view of
+/// an image's files.
+fn has_above(grant: &File) -> bool {
+    let above = rustix::fs::openat(grant, c"..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let (above, place) = (above.and_then(Place::of), Place::of(grant));
+    !above.is_ok_and(|above| place.is_ok_and(|place| above.is_same_directory(place)))
+}
+
+/// What tells a directory, in a mount, from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    device: u64,
+    inode: u64,
+    /// The mount that it was opened in, which may show other things in the same directory.
+    mount: u64,
+}
+
+impl Place {
+    fn of(directory: impl AsFd) -> Result<Self, Errno> {
+        let status = rustix::fs::fstat(&directory)?;
+        if !FileType::from_raw_mode(status.st_mode).is_dir() {
+            return Err(Errno::NOTDIR);
+        }
+        let flags = AtFlags::EMPTY_PATH;
+        let found = rustix::fs::statx(directory, c"", flags, StatxFlags::MNT_ID)?;
+        // Linux before 5.8 does not say.
+        let mount =
+            if found.stx_mask & StatxFlags::MNT_ID.bits() == 0 { 0 } else { found.stx_mnt_id };
+        Ok(Self { device: status.st_dev, inode: status.st_ino, mount })
+    }
+
+    fn is_same_directory(self, other: Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// What this process has open, and the list itself, which is not any more.
+fn of_this_process() -> io::Result<Vec<RawFd>> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    Ok(entries.flatten().filter_map(number).collect())
+}
+
+/// Has nobody become another by what is in a mount, and nobody change what is in it where that is so.
+fn set_attributes(mount: &OwnedFd, is_read_only: bool) -> io::Result<()> {
+    let read_only = if is_read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    let attributes = libc::mount_attr {
+        attr_set: read_only | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // JUSTIFICATION: no safe wrapper exists.
+    // SAFETY: the path is empty and ends with null; the attributes live through the call, and their
+    // size is what is passed.
+    #[expect(unsafe_code, reason = "sets attributes of a mount")]
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has a number stand for another open file from here on, which leads to the same.
+fn replace(number: RawFd, by: &OwnedFd) -> io::Result<()> {
+    // JUSTIFICATION: whoever owns the number goes on to, and there is no handle of it here.
+    // SAFETY: the number is open and stays so, and what it stands for is of the same kind.
+    #[expect(unsafe_code, reason = "changes what a descriptor stands for")]
+    let done = unsafe { libc::dup3(by.as_raw_fd(), number, libc::O_CLOEXEC) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn told(tried: All) -> Entered {

@@ -66,6 +66,42 @@ pub(crate) fn call(number: c_long, arguments: &[u64]) -> io::Result<i64> {
     }
 }
 
+/// The same as the kernel has it: the number of an error is negative.
+#[cfg(feature = "hostile")]
+pub(crate) fn raw(number: i64, arguments: [i64; 6]) -> i64 {
+    match call(number, &arguments.map(i64::cast_unsigned)) {
+        Ok(answer) => answer,
+        Err(error) => -i64::from(error.raw_os_error().unwrap_or_default()),
+    }
+}
+
+/// What the list says of each number that is a call's, and its name.
+#[cfg(feature = "hostile")]
+pub(crate) fn list() -> Vec<(i64, &'static str, &'static str)> {
+    use super::calls::ALLOWED;
+    use super::calls::CHECKED;
+    use super::calls::HIDDEN;
+    use super::calls::KILLED;
+
+    let said = |number: i64| match number {
+        HIDDEN => "hidden",
+        _ if ALLOWED.contains(&number) => "allowed",
+        _ if KILLED.contains(&number) => "killed",
+        _ if CHECKED.iter().any(|(checked, _)| *checked == number) => "checked",
+        _ => "trapped",
+    };
+    let name = |number: i64| {
+        let number = syscalls::Sysno::new(usize::try_from(number).ok()?)?;
+        Some(number.name())
+    };
+    (0..1024).filter_map(|number| Some((number, name(number)?, said(number)))).collect()
+}
+
+/// Has this process make no namespace of users, as some hosts do to everybody.
+pub(crate) fn refuse_user_namespaces() {
+    refuse(libc::SYS_unshare, Some((0, libc::CLONE_NEWUSER)), libc::EPERM);
+}
+
 /// Becomes an ordinary user, as if it had been started by one.
 pub(crate) fn become_ordinary(number: u32) {
     let (user, group) = (Uid::from_raw(number), Gid::from_raw(number));

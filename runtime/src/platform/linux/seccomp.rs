@@ -20,20 +20,27 @@ use super::calls::CHECKED;
 use super::calls::Check;
 use super::calls::HIDDEN;
 use super::calls::KILLED;
+use super::calls::LEASH;
 use super::calls::THREAD;
 
 /// Leaves to this process, on all its threads, the calls of the list alone.
 ///
 /// A call that is not in it is the process's last: its number is written to `report`, as
 /// [`Trapped`](super::calls::Trapped) reads it, and the process ends by the signal `SIGSYS`. One that only an attack makes
-/// ends it without a word. `report` must stay open.
+/// ends it without a word. `report` must stay open. `leash` is a descriptor that no call closes or
+/// changes from here on.
 ///
 /// The flag by which a filter asks for less protection against speculation is not set: kernels
 /// since 5.16 do not slow a filtered process down, and what an older one does by its own default
 /// is its owner's decision.
-pub(crate) fn restrict(report: &File, threads: Threads) -> Result<String, Lack> {
+pub(crate) fn restrict(
+    report: &File,
+    leash: Option<&File>,
+    threads: Threads,
+) -> Result<String, Lack> {
     REPORT.store(report.as_raw_fd(), Relaxed);
-    try_restrict(threads).map_err(|error| {
+    let leash = leash.map_or(LEASH, |leash| leash.as_raw_fd().cast_unsigned());
+    try_restrict(leash, threads).map_err(|error| {
         let remedy = match error.raw_os_error() {
             Some(libc::EACCES) => "do not leave `no_new_privs` out",
             _ => REMEDY,
@@ -56,16 +63,22 @@ fn described(threads: Threads) -> String {
     }
 }
 
-fn try_restrict(threads: Threads) -> io::Result<()> {
+fn try_restrict(leash: u32, threads: Threads) -> io::Result<()> {
     handle_traps()?;
     let mut program = match threads {
         Threads::None => PROGRAM,
         Threads::More => PROGRAM_WITH_THREADS,
     };
-    // What may be sent to this process itself alone cannot be known before it exists.
+    // What may be sent to this process itself alone cannot be known before it exists, and neither can
+    // the number of a descriptor.
     let own = rustix::process::getpid().as_raw_pid().cast_unsigned();
-    for step in program.iter_mut().filter(|step| is_own_process(**step)) {
-        *step = jump(libc::BPF_JEQ, own, step.jt, step.jf);
+    for step in &mut program {
+        for (stands_in, number) in [(OWN_PROCESS, own), (LEASH, leash)] {
+            if compares_with(*step, stands_in) {
+                *step = jump(libc::BPF_JEQ, number, step.jt, step.jf);
+                break;
+            }
+        }
     }
     let described = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
@@ -206,8 +219,8 @@ const fn answer(action: u32) -> sock_filter {
 /// Stands for this process's number until that is known. No process and no call has it.
 const OWN_PROCESS: u32 = u32::MAX - 1;
 
-fn is_own_process(step: sock_filter) -> bool {
-    u32::from(step.code) == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K && step.k == OWN_PROCESS
+fn compares_with(step: sock_filter, number: u32) -> bool {
+    u32::from(step.code) == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K && step.k == number
 }
 
 /// What a thread is answered that may not be made: as if there were too many.
@@ -377,9 +390,10 @@ impl Check {
     /// How many steps it takes: to look at an argument, and to answer.
     const fn steps(&self) -> usize {
         match self {
-            Self::Without { .. } | Self::Own { .. } | Self::Thread => 4,
+            Self::Without { .. } | Self::Not { .. } | Self::Own { .. } | Self::Thread => 4,
             Self::OneOf { values, .. } => values.len() + 3,
-            Self::Null { .. } => 6,
+            Self::OneOfUnleashed { values, .. } => values.len() + 5,
+            Self::Null { .. } | Self::WithoutEither { .. } => 6,
             Self::Nulls { .. } => 10,
         }
     }
@@ -395,14 +409,23 @@ impl Check {
                 program[at] = load(argument(*index));
                 program[at + 1] = jump(libc::BPF_JSET, *bits, 0, 1);
             }
-            Self::OneOf { argument: index, values } => {
+            Self::WithoutEither { first, second } => {
+                program[at] = load(argument(first.0));
+                program[at + 1] = jump(libc::BPF_JSET, first.1, 2, 0);
+                program[at + 2] = load(argument(second.0));
+                program[at + 3] = jump(libc::BPF_JSET, second.1, 0, 1);
+            }
+            Self::Not { argument: index, value } => {
                 program[at] = load(argument(*index));
-                let mut i = 0;
-                while i < values.len() {
-                    let step = at + 1 + i;
-                    program[step] = jump(libc::BPF_JEQ, values[i], distance(step, allow), 0);
-                    i += 1;
-                }
+                program[at + 1] = jump(libc::BPF_JEQ, *value, 0, 1);
+            }
+            Self::OneOf { argument: index, values } => {
+                write_one_of(program, at, *index, values, allow);
+            }
+            Self::OneOfUnleashed { argument: index, values } => {
+                program[at] = load(argument(0));
+                program[at + 1] = jump(libc::BPF_JEQ, LEASH, distance(at + 1, trap), 0);
+                write_one_of(program, at + 2, *index, values, allow);
             }
             Self::Own { argument: index } => {
                 program[at] = load(argument(*index));
@@ -437,6 +460,23 @@ impl Check {
                 program[allow] = answer(thread);
             }
         }
+    }
+}
+
+/// Writes the steps that allow a call where an argument is one of these.
+const fn write_one_of(
+    program: &mut [sock_filter; STEPS_MAX],
+    at: usize,
+    index: u8,
+    values: &[u32],
+    allow: usize,
+) {
+    program[at] = load(argument(index));
+    let mut i = 0;
+    while i < values.len() {
+        let step = at + 1 + i;
+        program[step] = jump(libc::BPF_JEQ, values[i], distance(step, allow), 0);
+        i += 1;
     }
 }
 
@@ -592,8 +632,45 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_this_process_stands_in_one_step() {
-        assert_eq!(PROGRAM.into_iter().filter(|step| is_own_process(*step)).count(), 1);
+    fn what_stands_for_a_number_stands_where_it_is_compared_and_nowhere_else() {
+        let count =
+            |number| PROGRAM.into_iter().filter(|step| compares_with(*step, number)).count();
+        assert_eq!((count(OWN_PROCESS), count(LEASH)), (1, 2));
+        let anywhere = PROGRAM.iter().filter(|step| [OWN_PROCESS, LEASH].contains(&step.k));
+        assert_eq!(anywhere.count(), 3);
+    }
+
+    #[test]
+    fn the_leash_and_the_handler_of_traps_stay_as_they_are() {
+        let get_flags = libc::F_GETFL.cast_unsigned().into();
+        for number in [0, 3, 1000] {
+            assert_eq!(says(libc::SYS_close, with(0, number)), ALLOW);
+            assert_eq!(says(libc::SYS_fcntl, [number, get_flags, 0, 0, 0, 0]), ALLOW);
+        }
+        for leash in [LEASH.into(), u64::from(LEASH) | 1 << 32] {
+            assert_eq!(says(libc::SYS_close, with(0, leash)), TRAP);
+            assert_eq!(says(libc::SYS_fcntl, [leash, get_flags, 0, 0, 0, 0]), TRAP);
+        }
+        let handled =
+            |signal: i32| says(libc::SYS_rt_sigaction, with(0, signal.cast_unsigned().into()));
+        assert_eq!((handled(libc::SIGSEGV), handled(libc::SIGSYS)), (ALLOW, TRAP));
+    }
+
+    #[test]
+    fn memory_that_no_bound_counts_is_not_mapped() {
+        let maps = |flags: i32| says(libc::SYS_mmap, with(3, flags.cast_unsigned().into()));
+        let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        assert_eq!(maps(private | libc::MAP_STACK | libc::MAP_NORESERVE), ALLOW);
+        for flags in [libc::MAP_SHARED, libc::MAP_SHARED_VALIDATE, private | libc::MAP_GROWSDOWN] {
+            assert_eq!(maps(flags | libc::MAP_ANONYMOUS), TRAP, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn times_are_those_of_an_open_file() {
+        assert_eq!(says(libc::SYS_utimensat, with(1, 0)), ALLOW);
+        assert_eq!(says(libc::SYS_utimensat, with(1, 4096)), TRAP);
+        assert_eq!(says(libc::SYS_utimensat, with(1, 1 << 32)), TRAP);
     }
 
     #[test]

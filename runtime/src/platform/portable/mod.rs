@@ -11,7 +11,7 @@ pub(crate) mod machine;
 pub(crate) mod numbers;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
-#[cfg(test)]
+#[cfg(any(test, feature = "hostile"))]
 pub(crate) mod native;
 pub(crate) mod overlay;
 pub(crate) mod privileges;

@@ -1,8 +1,10 @@
 //! Namespaces of a process's own: none here.
 
+use std::fs::File;
 use std::io;
 
 use crate::platform::Lack;
+use crate::platform::Reach;
 
 /// Which namespaces are wanted. That of mounts comes with an empty root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(crate) struct Entered {
 }
 
 /// Nothing: this platform has no namespaces, so that `within` is not called.
-pub(crate) fn enter(wanted: Namespaces, _within: impl FnOnce()) -> Entered {
+pub(crate) fn enter(wanted: Namespaces, _within: impl FnOnce() -> usize) -> Entered {
     let tried = |wanted: bool| {
         let reason = "this platform has no namespaces".to_owned();
         wanted.then_some(Err(Lack { reason, remedy: "use Linux" }))
@@ -37,8 +39,13 @@ pub(crate) fn enter(wanted: Namespaces, _within: impl FnOnce()) -> Entered {
     }
 }
 
+/// None: nothing is mounted here.
+pub(crate) fn seclude(_grants: &[(&File, Reach)]) -> usize {
+    0
+}
+
 /// What [`enter`] would find.
 #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
 pub(crate) fn probe(wanted: Namespaces) -> io::Result<Entered> {
-    Ok(enter(wanted, || ()))
+    Ok(enter(wanted, || 0))
 }

@@ -6,7 +6,11 @@ use crate::platform::Lack;
 use crate::platform::Threads;
 
 /// Nothing: this platform does not know such lists.
-pub(crate) fn restrict(_report: &File, _threads: Threads) -> Result<String, Lack> {
+pub(crate) fn restrict(
+    _report: &File,
+    _leash: Option<&File>,
+    _threads: Threads,
+) -> Result<String, Lack> {
     probe()
 }
 
