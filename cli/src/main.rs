@@ -1,6 +1,7 @@
 //! The `aril` command: words for people around the `aril` library.
 
 mod commands;
+mod exposition;
 mod folders;
 mod logins;
 mod proxies;

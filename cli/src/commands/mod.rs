@@ -12,6 +12,7 @@ mod images;
 mod inspect;
 mod limits;
 mod logs;
+mod metrics;
 mod ps;
 mod residents;
 mod run;
@@ -70,6 +71,7 @@ enum Command {
     Attach(attach::Attach),
     Exec(attach::Exec),
     Stats(stats::Stats),
+    Metrics(metrics::Metrics),
     Pull(transfer::Pull),
     Push(transfer::Push),
     Images(images::Images),
@@ -164,6 +166,7 @@ impl Cli {
             Command::Attach(attach) => attach.execute(),
             Command::Exec(exec) => exec.execute(),
             Command::Stats(stats) => stats.execute(),
+            Command::Metrics(metrics) => metrics.execute(),
             Command::Pull(pull) => pull.execute(),
             Command::Push(push) => push.execute(),
             Command::Login(login) => login.execute(),
