@@ -6,6 +6,7 @@ mod folders;
 mod logins;
 mod proxies;
 mod report;
+mod spans;
 mod usage;
 mod words;
 

@@ -70,6 +70,8 @@ mod workers;
 // Figures are scraped, and spans are told.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod metrics;
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod spans;
 
 // What is mounted for one guest.
 #[cfg(all(target_os = "linux", not(aril_portable)))]

@@ -32,6 +32,7 @@ use clap::Subcommand;
 
 use crate::folders;
 use crate::report;
+use crate::spans;
 use crate::usage;
 
 /// Run WASI programs in sandboxes with enforced limits and granted capabilities.
@@ -141,15 +142,40 @@ pub(crate) fn main() -> ExitCode {
     } else {
         Cli::try_parse_from(&args).map(Cli::execute)
     };
-    match result {
+    let code = match result {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => report::failure(&error),
         Err(error) => report::usage(&usage::told(error)),
+    };
+    spans::end();
+    code
+}
+
+/// Whether this process keeps a sandbox for as long as that is there.
+pub(crate) fn goes_on_alone() -> bool {
+    detached::is_keeper()
+}
+
+impl Command {
+    /// The name of a verb that has spans, but for `run`, which begins its own.
+    const fn traced(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Pull(_) => "pull",
+            Self::Push(_) => "push",
+            Self::Build(_) => "build",
+            Self::Import(_) => "import",
+            Self::Load(_) => "load",
+            Self::Compile(_) => "compile",
+            _ => return None,
+        })
     }
 }
 
 impl Cli {
     fn execute(self) -> anyhow::Result<ExitCode> {
+        if let Some(verb) = self.command.traced() {
+            spans::begin(verb);
+        }
         match self.command {
             Command::Run(run) => run.execute(),
             Command::Ps(ps) => ps.execute(),

@@ -30,6 +30,7 @@ mod runtime;
 mod save;
 mod sign;
 mod sources;
+mod spans;
 mod stages;
 mod stay;
 mod told;
