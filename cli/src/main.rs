@@ -1,10 +1,12 @@
 //! The `aril` command: words for people around the `aril` library.
 
 mod commands;
+mod exposition;
 mod folders;
 mod logins;
 mod proxies;
 mod report;
+mod spans;
 mod usage;
 mod words;
 

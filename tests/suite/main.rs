@@ -67,6 +67,12 @@ mod pause;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod workers;
 
+// Figures are scraped, and spans are told.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod metrics;
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod spans;
+
 // What is mounted for one guest.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod mounts;

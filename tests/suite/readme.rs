@@ -164,7 +164,7 @@ fn every_flag_in_the_readme_exists() {
     let bench = Bench::new();
     let verbs = [
         "run", "compile", "doctor", "man", "build", "pull", "push", "login", "logout", "images",
-        "inspect", "tag", "rmi", "prune", "load", "save", "import",
+        "inspect", "tag", "rmi", "prune", "load", "save", "import", "metrics",
     ];
     let help: String =
         verbs.map(|verb| bench.aril([verb, "--help"]).outcome().expect_code(0).stdout).concat();

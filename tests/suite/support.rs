@@ -361,6 +361,11 @@ impl Running {
         wait_until(text, || self.stderr.so_far().contains(text));
     }
 
+    /// What it has said on standard error until now.
+    pub(crate) fn said_on_error(&self) -> String {
+        self.stderr.so_far()
+    }
+
     /// Sends it a signal, such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
         signal(self.pid(), name);

@@ -12,6 +12,7 @@ mod images;
 mod inspect;
 mod limits;
 mod logs;
+mod metrics;
 mod ps;
 mod residents;
 mod run;
@@ -33,6 +34,7 @@ use clap::Subcommand;
 
 use crate::folders;
 use crate::report;
+use crate::spans;
 use crate::usage;
 
 /// Run WASI programs in sandboxes with enforced limits and granted capabilities.
@@ -74,6 +76,7 @@ enum Command {
     Exec(attach::Exec),
     Stats(stats::Stats),
     Top(top::Top),
+    Metrics(metrics::Metrics),
     Pull(transfer::Pull),
     Push(transfer::Push),
     Images(images::Images),
@@ -144,15 +147,40 @@ pub(crate) fn main() -> ExitCode {
     } else {
         Cli::try_parse_from(&args).map(Cli::execute)
     };
-    match result {
+    let code = match result {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => report::failure(&error),
         Err(error) => report::usage(&usage::told(error)),
+    };
+    spans::end();
+    code
+}
+
+/// Whether this process keeps a sandbox for as long as that is there.
+pub(crate) fn goes_on_alone() -> bool {
+    detached::is_keeper()
+}
+
+impl Command {
+    /// The name of a verb that has spans, but for `run`, which begins its own.
+    const fn traced(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Pull(_) => "pull",
+            Self::Push(_) => "push",
+            Self::Build(_) => "build",
+            Self::Import(_) => "import",
+            Self::Load(_) => "load",
+            Self::Compile(_) => "compile",
+            _ => return None,
+        })
     }
 }
 
 impl Cli {
     fn execute(self) -> anyhow::Result<ExitCode> {
+        if let Some(verb) = self.command.traced() {
+            spans::begin(verb);
+        }
         match self.command {
             Command::Run(run) => run.execute(),
             Command::Ps(ps) => ps.execute(),
@@ -171,6 +199,7 @@ impl Cli {
             Command::Exec(exec) => exec.execute(),
             Command::Stats(stats) => stats.execute(),
             Command::Top(top) => top.execute(),
+            Command::Metrics(metrics) => metrics.execute(),
             Command::Pull(pull) => pull.execute(),
             Command::Push(push) => push.execute(),
             Command::Login(login) => login.execute(),

@@ -46,6 +46,7 @@ use super::transfer;
 use super::transfer::PullPolicy;
 use super::transfer::RegistryFlags;
 use crate::report;
+use crate::spans;
 
 /// Run a program in a sandbox
 ///
@@ -200,6 +201,7 @@ impl Run {
             self.check_detached()?;
             return detached::start();
         }
+        spans::begin("run");
         let builder = self.common.builder()?;
         let runtime = match &self.cgroup_parent {
             Some(parent) => builder.cgroup_parent(parent).open()?,
@@ -255,6 +257,7 @@ impl Run {
             let code = runtime.keep_alone(enrolment, &artifact, spec, image_of_guest, |resident| {
                 // Who started it may have left.
                 let _unheard = report::line(format_args!("{}", resident.id));
+                spans::send_aside();
             });
             let _left = files.map(ImageFiles::remove);
             return Ok(ExitCode::from(code?));
@@ -273,6 +276,7 @@ impl Run {
         let never = runtime.occupy(&artifact, &spec, occupation, move |outcome| {
             let code = report::ended(outcome, record);
             let _left = files.map(ImageFiles::remove);
+            spans::end();
             code
         })?;
         match never {}

@@ -95,15 +95,30 @@ pub(crate) type Lease = Box<dyn Send>;
 pub(super) struct Told {
     outcome: Outcome,
     vitals: Arc<Vitals>,
+    /// The guest's, which is over when it is told how that ended.
+    span: tracing::Span,
 }
 
 impl Told {
     pub(super) fn new(outcome: &Outcome, vitals: &Arc<Vitals>) -> Self {
-        Self { outcome: Arc::clone(outcome), vitals: Arc::clone(vitals) }
+        let span = tracing::Span::current();
+        Self { outcome: Arc::clone(outcome), vitals: Arc::clone(vitals), span }
     }
 
     /// Tells how it ended.
-    pub(super) fn tell(self, end: Result<End, LaunchError>) {
+    pub(super) fn tell(mut self, end: Result<End, LaunchError>) {
+        // Whoever hears of the end finds the span whole.
+        let span = std::mem::replace(&mut self.span, tracing::Span::none());
+        if !span.is_disabled() {
+            match &end {
+                Ok(end) => {
+                    span.record("exit.reason", end.exit.reason());
+                    span.record("exit.code", end.exit.code());
+                }
+                Err(error) => drop(span.record("error", tracing::field::display(error))),
+            }
+        }
+        drop(span);
         // Only the guest's task does.
         let _first = self.outcome.set(end);
     }

@@ -279,6 +279,7 @@ impl Order {
             walls,
             requires_group: false,
             ends_with_thread: false,
+            known_as: None,
         })
     }
 }

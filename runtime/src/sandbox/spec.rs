@@ -56,6 +56,8 @@ pub struct SandboxSpec {
     /// Whether its process ends with the thread that launches it, which must be the process's main
     /// one.
     pub(crate) ends_with_thread: bool,
+    /// The id by which it is known to those who watch, if it has one.
+    pub(crate) known_as: Option<String>,
 }
 
 impl SandboxSpec {
@@ -71,6 +73,7 @@ impl SandboxSpec {
             walls: Walls::ALL,
             requires_group: false,
             ends_with_thread: false,
+            known_as: None,
         }
     }
 

@@ -129,8 +129,10 @@ async fn prepared(
         }
     };
     let runtime = guest.runtime.clone();
-    let preparing =
-        tokio::task::spawn_blocking(move || runtime.prepare_alone(source, &limits, |_elapsed| {}));
+    let around = tracing::Span::current();
+    let preparing = tokio::task::spawn_blocking(move || {
+        around.in_scope(|| runtime.prepare_alone(source, &limits, |_elapsed| {}))
+    });
     match preparing.await {
         Ok(prepared) => prepared.map_err(|error| whole(&error)),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -36,6 +36,7 @@ use super::images::failed;
 use super::images::image_of;
 use super::recipe::Recipe;
 use super::runtime::Runtime;
+use super::spans;
 use super::stages::history;
 
 /// The latest time that a plain header of an archive has room for, in seconds since 1970.
@@ -355,7 +356,9 @@ impl Runtime {
     /// there or cannot be in an image, and where the store cannot be written. What had the name
     /// keeps it then.
     pub fn build(&self, build: &Build, name: &Reference) -> Result<Image, Error> {
-        self.build_as_told(build, name).map_err(|failure| build.failed(failure))
+        let span = spans::build(name);
+        let built = span.in_scope(|| self.build_as_told(build, name));
+        spans::noted_image(&span, built.map_err(|failure| build.failed(failure)))
     }
 
     pub(super) fn build_as_told(&self, build: &Build, name: &Reference) -> Result<Image, Failure> {

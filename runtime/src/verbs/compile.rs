@@ -20,6 +20,7 @@ use crate::sandbox::printable;
 
 use super::roles::compiler_words;
 use super::runtime::Runtime;
+use super::spans;
 
 /// How often one who waits is told for how long.
 const BEAT: Duration = Duration::from_millis(500);
@@ -53,8 +54,10 @@ impl Runtime {
             cache.find(&known, kind).map(|artifact| (known, artifact))
         };
         if let Some(found) = find() {
+            spans::cached(true);
             return Ok(found);
         }
+        spans::cached(false);
         let unavailable = |error| NotCompiled::new(ErrorKind::Unavailable, error);
         let started = Instant::now();
         let mut waiting = || waiting(started.elapsed());
@@ -67,7 +70,9 @@ impl Runtime {
         }
         let draft = cache.draft().map_err(|error| unavailable(error.into()))?;
         let output = draft.file.try_clone().map_err(|error| unavailable(error.into()))?;
+        let span = spans::compile(kind.word()).entered();
         let known = self.run_compiler(file, output, digest, kind, &mut waiting)?;
+        drop(span);
         cache.keep(draft, &known, kind).map_err(|error| unavailable(error.into()))?;
         find().ok_or_else(|| {
             NotCompiled::new(ErrorKind::Internal, "the artifact that was just made is not there")

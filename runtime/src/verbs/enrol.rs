@@ -112,6 +112,7 @@ impl Runtime {
         let mut spec = spec.isolation(Isolation::Process);
         // This is the main thread, and the worker's parent until this process ends.
         spec.ends_with_thread = true;
+        spec.known_as = enrolment.place.as_ref().map(|(resident, _)| resident.id.to_string());
         let guest = Guest { runtime: self.clone(), artifact: artifact.clone(), spec, image };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();

@@ -6,6 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+use tracing::Span;
+
 use crate::engine::Interruption;
 use crate::engine::Kind;
 use crate::engine::POOL_TABLE_ELEMENTS_MAX;
@@ -28,6 +31,7 @@ use super::prepare::Artifact;
 use super::runtime::Inner;
 use super::runtime::Place;
 use super::runtime::Runtime;
+use super::spans;
 
 /// How often guests are interrupted. It bounds how late a limit on time is held, and how long one
 /// guest keeps a thread from the others.
@@ -95,6 +99,14 @@ impl Runtime {
     /// for another sandbox. What the guest itself is refused at its start is its
     /// [`Exit`](crate::Exit), not an error.
     pub async fn launch(&self, artifact: &Artifact, spec: SandboxSpec) -> Result<Sandbox, Error> {
+        let span = spans::guest(artifact, &spec);
+        let launching = spans::launch(&span);
+        let launched = self.launch_told(artifact, spec).instrument(span.clone()).await;
+        drop(launching);
+        spans::noted(&span, launched)
+    }
+
+    async fn launch_told(&self, artifact: &Artifact, spec: SandboxSpec) -> Result<Sandbox, Error> {
         let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
         if spec.isolation == Isolation::Process {
             return self.launch_apart(artifact, &spec).await;
@@ -116,6 +128,7 @@ impl Runtime {
         }
         self.check_grants(&spec).map_err(failed)?;
         let kind = kind_for(spec.limits.fuel.is_asked());
+        Span::current().record("kind", kind.word());
         let place = place_for(&spec.limits);
         let loaded = match artifact.loaded(kind, place) {
             Some(loaded) => loaded,
@@ -141,6 +154,7 @@ impl Runtime {
         spec.limits.amounts(spec.captures()).map_err(|error| failed(error.into()))?;
         self.check_grants(spec).map_err(failed)?;
         let kind = self.kind_apart(&spec.limits);
+        Span::current().record("kind", kind.word());
         match self.launch_worker(artifact, spec, kind).await? {
             // Made by another build, or broken where its footer cannot tell: once more.
             Err(LaunchError::Stale { .. }) => {

@@ -31,6 +31,7 @@ mod runtime;
 mod save;
 mod sign;
 mod sources;
+mod spans;
 mod stages;
 mod stay;
 mod told;

@@ -54,6 +54,16 @@ impl Runtime {
         let loaded = self.load_artifact(artifact, kind, Place::Anywhere, |_| {
             running_engine(form, kind, stack, None)
         })?;
+        let span = super::spans::guest(artifact, spec);
+        span.record("kind", kind.word());
+        let report = move |outcome: Result<&Record, &LaunchError>| {
+            if let Ok(record) = outcome {
+                span.record("exit.reason", record.exit.reason());
+                span.record("exit.code", record.exit.code());
+            }
+            drop(span);
+            report(outcome)
+        };
         sandbox::occupy(&loaded, spec, self.inner.cache.empty(), occupation, Box::new(report))
             .map_err(failed)
     }

@@ -30,6 +30,7 @@ use crate::units::Bytes;
 use super::compile::NotCompiled;
 use super::runtime::Place;
 use super::runtime::Runtime;
+use super::spans;
 
 /// Where wasm comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,8 +139,10 @@ impl Runtime {
     pub async fn prepare(&self, source: impl Into<Source>) -> Result<Artifact, Error> {
         let (runtime, source) = (self.clone(), source.into());
         let kind = super::launch::kind_for(false);
-        let prepared =
-            tokio::task::spawn_blocking(move || runtime.prepare_kind(&source, kind, &mut |_| {}));
+        let around = tracing::Span::current();
+        let prepared = tokio::task::spawn_blocking(move || {
+            around.in_scope(|| runtime.prepare_kind(&source, kind, &mut |_| {}))
+        });
         match prepared.await {
             Ok(artifact) => artifact,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -167,6 +170,21 @@ impl Runtime {
     }
 
     fn prepare_kind(
+        &self,
+        source: &Source,
+        kind: Kind,
+        waiting: &mut dyn FnMut(Duration),
+    ) -> Result<Artifact, Error> {
+        let span = spans::prepare(kind.word());
+        let prepared = span.in_scope(|| self.prepare_told(source, kind, waiting));
+        if let Ok(artifact) = &prepared {
+            span.record("image", artifact.name());
+            span.record("digest", tracing::field::display(artifact.digest()));
+        }
+        spans::noted(&span, prepared)
+    }
+
+    fn prepare_told(
         &self,
         source: &Source,
         kind: Kind,
@@ -216,6 +234,7 @@ impl Runtime {
             && expected.is_none_or(|expected| expected == known.digest)
             && let Some(artifact) = cache.find(&known, kind)
         {
+            spans::cached(true);
             return Ok((known, artifact));
         }
         let (digest, _) = Digest::of_reader(file, WASM_SIZE_MAX).map_err(unreadable)?;

@@ -3,6 +3,7 @@
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use futures_util::stream;
+use tracing::Instrument as _;
 
 use crate::content::Lease;
 use crate::content::Partial;
@@ -30,6 +31,7 @@ use super::images::image_of;
 use super::registries::Registries;
 use super::registries::at_registry;
 use super::runtime::Runtime;
+use super::spans;
 use super::verify;
 use super::verify::Demand;
 
@@ -65,6 +67,17 @@ impl Runtime {
     /// what is not what it should be; where the policy does not let the image; and where the store
     /// cannot be written. Nothing is named then that was not named before.
     pub async fn pull(
+        &self,
+        reference: &Reference,
+        registries: &Registries,
+        told: impl Fn(Progress) + Sync,
+    ) -> Result<Image, Error> {
+        let span = spans::pull(reference);
+        let pulled = self.pull_told(reference, registries, told).instrument(span.clone()).await;
+        spans::noted_image(&span, pulled)
+    }
+
+    async fn pull_told(
         &self,
         reference: &Reference,
         registries: &Registries,

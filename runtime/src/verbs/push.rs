@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use futures_util::stream;
+use tracing::Instrument as _;
 
 use crate::content::NAME;
 use crate::content::Store;
@@ -29,6 +30,7 @@ use super::registries::Registries;
 use super::registries::at_registry;
 use super::runtime::Runtime;
 use super::sign::sign;
+use super::spans;
 
 /// The most names of the store that are looked through for blobs that the registry may have: the
 /// latest ones.
@@ -48,6 +50,18 @@ impl Runtime {
     /// Fails where part of the image is missing here, and where the registry cannot be reached or does
     /// not let this user.
     pub async fn push(
+        &self,
+        image: &Image,
+        to: &Reference,
+        registries: &Registries,
+        told: impl Fn(Progress) + Sync,
+    ) -> Result<(), Error> {
+        let span = spans::push(image, to);
+        let pushed = self.push_told(image, to, registries, told).instrument(span.clone()).await;
+        spans::noted(&span, pushed)
+    }
+
+    async fn push_told(
         &self,
         image: &Image,
         to: &Reference,

@@ -227,8 +227,17 @@ impl Runtime {
     ///
     /// Fails where there is none that runs.
     pub fn usage(&self, name: &str) -> Result<Usage, Error> {
+        self.usage_within(name, ANSWER_MAX)
+    }
+
+    /// The same for who cannot wait for a keeper that does not answer for longer than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// As [`usage`](Self::usage).
+    pub fn usage_within(&self, name: &str, limit: Duration) -> Result<Usage, Error> {
         const DOING: &str = "look at";
-        match self.ask(DOING, name, &Request::Stats, Some(ANSWER_MAX))? {
+        match self.ask(DOING, name, &Request::Stats, Some(limit))? {
             Answer::Stats { stats, limits, is_paused } => Ok(Usage {
                 stats: (*stats).into(),
                 limits: limits.iter().filter_map(crate::sandbox::WireHold::read).collect(),
