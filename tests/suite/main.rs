@@ -67,6 +67,10 @@ mod pause;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod workers;
 
+// Sandboxes that go on alone.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod residents;
+
 // What is mounted for one guest.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod mounts;
