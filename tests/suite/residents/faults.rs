@@ -72,12 +72,14 @@ fn one_with_rm_goes_also_where_its_keeper_was_killed() {
 #[test]
 fn a_verb_that_looks_at_one_tells_the_truth_without_a_list_before() {
     let den = Den::new();
-    den.start("--name one", SPIN);
+    den.start("--name one", TICK);
     let keeper = den.keeper("one");
     let waiting = den.command(["wait", "one"]).start();
     let following = den.command(["logs", "-f", "one"]).start();
     let attached = den.command(["attach", "one"]).start();
     wait_until("all to be there", || den.processes().len() == 4);
+    following.wait_for_output("tick");
+    attached.wait_for_output("tick");
     signal(keeper, "KILL");
     waiting.outcome().expect_code(0).expect_output("137\n");
     following.outcome().expect_code(0);
