@@ -73,6 +73,10 @@ mod metrics;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod spans;
 
+// Sandboxes that go on alone.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod residents;
+
 // What is mounted for one guest.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod mounts;

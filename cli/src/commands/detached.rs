@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
+use anyhow::bail;
 
 use crate::report;
 
@@ -71,6 +72,9 @@ pub(super) fn start() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let status = keeper.wait().context("cannot wait for the keeper")?;
+    if status.code().is_none() {
+        bail!("its keeper was killed before the guest had begun ({status})");
+    }
     // What failed was said.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(report::FAILED);
     Ok(ExitCode::from(code))

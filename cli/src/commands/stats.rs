@@ -57,8 +57,9 @@ pub(super) fn sample(runtime: &Runtime, names: &[String]) -> anyhow::Result<Vec<
         residents = names.iter().map(|name| runtime.resident(name)).collect::<Result<_, _>>()?;
     }
     let mut samples = Vec::new();
-    for resident in residents {
-        match runtime.usage(resident.id.as_str()) {
+    for (at, resident) in residents.into_iter().enumerate() {
+        let name = names.get(at).map_or(resident.id.as_str(), String::as_str);
+        match runtime.usage(name) {
             Ok(usage) => samples.push(Sample { resident, usage }),
             // It may have ended just now.
             Err(_) if names.is_empty() => {}

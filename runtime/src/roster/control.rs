@@ -50,8 +50,8 @@ pub(crate) enum Request {
     Wait,
     /// To hand on what it writes, and what it is to read.
     Attach,
-    /// To be called this from now on.
-    Rename(String),
+    /// To look what it is called from now on.
+    Rename,
     /// To give a handle of the directory that holds this path of the guest's.
     Files(String),
     /// To run another program beside it, and hand on its streams.

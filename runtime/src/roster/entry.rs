@@ -97,6 +97,9 @@ pub struct LogPlan {
 }
 
 impl LogPlan {
+    /// The smallest size of a file: less has no room for a line and what is written in front of it.
+    pub const SIZE_MIN: u64 = 1 << 10;
+
     /// As much as this.
     pub const fn new(size_max: u64, files_max: u32) -> Self {
         Self { size_max, files_max }

@@ -56,16 +56,24 @@ impl Log {
     pub(crate) fn write(&mut self, is_error: bool, mut bytes: &[u8]) {
         let now = humantime::format_rfc3339_nanos(SystemTime::now());
         let stream = if is_error { "stderr" } else { "stdout" };
+        // The time, the stream and the tag, with what is between them, and the end of the line.
+        let frame = now.to_string().len() + stream.len() + 5;
+        let size_max = usize::try_from(self.plan.size_max).unwrap_or(usize::MAX);
+        let part_max = size_max.saturating_sub(frame).clamp(1, CONTENT_MAX);
         let mut lines = Vec::new();
         let mut content = 0;
         while !bytes.is_empty() {
-            let end = bytes.iter().take(CONTENT_MAX).position(|byte| *byte == b'\n');
+            let end = bytes.iter().take(part_max).position(|byte| *byte == b'\n');
             let (part, tag, rest) = if let Some(end) = end {
                 (&bytes[..end], 'F', &bytes[end + 1..])
             } else {
-                let (part, rest) = bytes.split_at(bytes.len().min(CONTENT_MAX));
+                let (part, rest) = bytes.split_at(bytes.len().min(part_max));
                 (part, 'P', rest)
             };
+            let with_this = self.size + (lines.len() + frame + part.len()) as u64;
+            if self.plan.size_max < with_this {
+                self.append(&mut lines, &mut content);
+            }
             // Writing to memory does not fail.
             let _written = write!(lines, "{now} {stream} {tag} ");
             lines.extend_from_slice(part);
@@ -73,12 +81,19 @@ impl Log {
             content += part.len() as u64;
             bytes = rest;
         }
-        if self.append(&lines).is_err() {
-            self.lost += content;
-        }
+        self.append(&mut lines, &mut content);
     }
 
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Writes lines, or counts their content as lost.
+    fn append(&mut self, lines: &mut Vec<u8>, content: &mut u64) {
+        if !lines.is_empty() && self.try_append(lines).is_err() {
+            self.lost += *content;
+        }
+        lines.clear();
+        *content = 0;
+    }
+
+    fn try_append(&mut self, lines: &[u8]) -> io::Result<()> {
         let length = lines.len() as u64;
         if 0 < self.size && self.plan.size_max < self.size + length {
             self.rotate()?;
@@ -96,6 +111,23 @@ impl Log {
         }
         self.size += length;
         Ok(())
+    }
+
+    /// Gives up what is oldest of it, or else what came last, for something that must be written on a
+    /// disk that is full.
+    pub(crate) fn make_room(&mut self) {
+        /// How much of a file is cut off.
+        const CUT: u64 = 32 << 10;
+        let older = (1..self.plan.files_max).map(|number| path_of(&self.folder, number));
+        if let Some(oldest) = older.take_while(|path| path.exists()).last() {
+            let _still_full = fs::remove_file(oldest);
+        } else if let Some(file) = &self.file {
+            let rest = self.size.saturating_sub(CUT);
+            if file.set_len(rest).is_ok() {
+                self.lost += self.size - rest;
+                self.size = rest;
+            }
+        }
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -341,6 +373,22 @@ mod tests {
         assert_eq!(lines.last().map(|(text, ..)| text.as_str()), Some("line 99"));
         assert!(40 < lines.len(), "{}", lines.len());
         assert_eq!(followed.len(), 100, "who follows misses nothing");
+    }
+
+    #[test]
+    fn many_short_lines_that_come_at_once_and_long_ones_stay_within_it_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = Log::open(dir.path(), LogPlan::new(LogPlan::SIZE_MIN, 2));
+        log.write(false, &[b'\n'; 5000]);
+        log.write(true, &vec![b'x'; 50_000]);
+        log.write(false, b"the last\n");
+        for entry in fs::read_dir(dir.path()).expect("a directory") {
+            let size = entry.expect("an entry").metadata().expect("it").len();
+            assert!(size <= LogPlan::SIZE_MIN, "{size}");
+        }
+        let lines = all(dir.path(), &LogQuery::default());
+        assert_eq!(lines.last().map(|(text, ..)| text.as_str()), Some("the last"));
+        assert_eq!(log.lost(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod control;
 mod entry;
 mod journal;
+mod links;
 mod log;
 mod name;
 mod place;

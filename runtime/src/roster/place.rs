@@ -6,21 +6,17 @@
 //! ids/ID/keeper       locked by its keeper, for as long as that lives
 //! ids/ID/control      where its keeper listens
 //! ids/ID/log, log.1   what it wrote
-//! names/NAME          leads to its id
+//! names/NAME          leads to its id (see `links.rs`)
 //! ```
 //!
 //! A directory is made and removed under a name that is no id, so that whoever looks sees a whole
 //! one or none. Whoever holds the lock of a directory is the one who may write in it.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -60,7 +56,7 @@ pub(super) const CONTROL: &str = "control";
 pub(crate) struct Roster {
     folder: Folder,
     ids: Folder,
-    names: Folder,
+    pub(super) names: Folder,
 }
 
 /// What the roster can fail at.
@@ -91,14 +87,8 @@ pub(crate) struct Held {
     lock: File,
 }
 
-fn at<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RosterError + 'a {
+pub(super) fn at<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RosterError + 'a {
     move |source| RosterError::File { what, path: path.to_owned(), source }
-}
-
-/// A name that no directory of the roster has.
-fn part() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!("{PART}{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed))
 }
 
 impl Roster {
@@ -125,8 +115,9 @@ impl Roster {
         const TRIES: u32 = 3;
         let mut tries = 1;
         loop {
-            let draft = self.draft()?;
-            match self.make(&draft, name, plan) {
+            let id = SandboxId::new();
+            let draft = self.draft(&id)?;
+            match self.make(&id, &draft, name, plan) {
                 Ok(made) => return Ok(made),
                 Err(error) => {
                     // What is left is removed by whoever clears.
@@ -142,36 +133,41 @@ impl Roster {
         }
     }
 
-    /// A directory that nobody looks for.
-    fn draft(&self) -> Result<PathBuf, RosterError> {
+    /// A directory that nobody takes for a sandbox.
+    fn draft(&self, id: &SandboxId) -> Result<PathBuf, RosterError> {
         let path = self.ids.path();
         let ids = Directory::open(path).map_err(at("open", path))?;
-        loop {
-            let name = part();
-            match ids.create_directory(&name, 0o700) {
-                Ok(()) => return Ok(self.ids.path_of(&name)),
-                // Of a process of the same number that is no more.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(at("make a directory in", path)(error)),
-            }
-        }
+        let draft = self.part_of(id);
+        let made = ids.create_directory(format!("{PART}{id}"), 0o700);
+        made.map(|()| draft).map_err(at("make a directory in", path))
+    }
+
+    /// Where the directory of a sandbox is that is just being made, or removed.
+    fn part_of(&self, id: &SandboxId) -> PathBuf {
+        self.ids.path_of(&format!("{PART}{id}"))
+    }
+
+    /// Whether somebody is just making or removing a sandbox.
+    pub(super) fn is_in_between(&self, id: &SandboxId) -> bool {
+        let part = self.part_of(id);
+        part.exists() && !is_free(&part)
     }
 
     fn make(
         &self,
+        id: &SandboxId,
         draft: &Path,
         name: Option<&SandboxName>,
         plan: &Plan,
     ) -> Result<(Resident, Held), RosterError> {
-        let id = SandboxId::new();
         let path = self.ids.path_of(id.as_str());
         let own = Folder::open(draft)?;
         let keeper = own.path_of(KEEPER);
         let lock = files::open_lock(&keeper).map_err(at("make", &keeper))?;
         files::lock(&lock).map_err(at("lock", &keeper))?;
         let name = match name {
-            Some(name) => self.take(name, &id).map(|()| name.clone())?,
-            None => self.take_any(&id)?,
+            Some(name) => self.take(name, id).map(|()| name.clone())?,
+            None => self.take_any(id)?,
         };
         let resident = Resident::new(id.clone(), name.clone(), plan.clone());
         let boot = machine::boot();
@@ -182,105 +178,10 @@ impl Roster {
         match folder {
             Ok(folder) => Ok((resident, Held { roster: self.clone(), folder, boot, lock })),
             Err(error) => {
-                self.give_up(&name, &id);
+                self.give_up(&name, id);
                 Err(error)
             }
         }
-    }
-
-    fn names(&self) -> Result<Directory, RosterError> {
-        let path = self.names.path();
-        Directory::open(path).map_err(at("open", path))
-    }
-
-    /// Takes a name for a sandbox. One that leads to a sandbox that is no more is free.
-    fn take(&self, name: &SandboxName, id: &SandboxId) -> Result<(), RosterError> {
-        /// How long somebody may have a name whose sandbox is not to be seen yet, in steps.
-        const PATIENCE: u32 = 100;
-        /// A step.
-        const STEP: Duration = Duration::from_millis(2);
-        let path = self.names.path_of(name.as_str());
-        let names = self.names()?;
-        let mut steps = 0;
-        loop {
-            match names.create_link(name.as_str(), OsStr::new(id.as_str())) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(at("take the name", &path)(error)),
-            }
-            let Ok(other) = names.read_link(name.as_str()) else { continue };
-            let other = SandboxId::parse(&other.to_string_lossy());
-            if let Some(other) = other.filter(|other| self.path_of(other).exists()) {
-                return Err(RosterError::Taken(other.short().to_owned()));
-            }
-            if steps < PATIENCE && self.is_in_the_making() {
-                steps += 1;
-                std::thread::sleep(STEP);
-                continue;
-            }
-            let _others_were_first = names.remove_file(name.as_str());
-        }
-    }
-
-    /// Whether somebody is just making a place.
-    fn is_in_the_making(&self) -> bool {
-        self.parts().iter().any(|path| !is_free(path))
-    }
-
-    fn take_any(&self, id: &SandboxId) -> Result<SandboxName, RosterError> {
-        /// How many names without a number are tried.
-        const PLAIN: u32 = 8;
-        for count in 0.. {
-            let name = SandboxName::by_chance();
-            let name = if count < PLAIN { name } else { name.numbered(count) };
-            match self.take(&name, id) {
-                Ok(()) => return Ok(name),
-                Err(RosterError::Taken(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(RosterError::Missing)
-    }
-
-    /// Frees a name, if it is this sandbox's.
-    fn give_up(&self, name: &SandboxName, id: &SandboxId) {
-        if let Ok(names) = self.names()
-            && names.read_link(name.as_str()).is_ok_and(|other| other == id.as_str())
-        {
-            let _gone = names.remove_file(name.as_str());
-        }
-    }
-
-    /// Gives a sandbox another name.
-    pub(crate) fn rename(
-        &self,
-        id: &SandboxId,
-        old: Option<&SandboxName>,
-        new: &SandboxName,
-    ) -> Result<(), RosterError> {
-        if old == Some(new) {
-            return Ok(());
-        }
-        // It has two for a moment, which is better than none.
-        self.take(new, id)?;
-        if let Some(old) = old {
-            self.give_up(old, id);
-        }
-        Ok(())
-    }
-
-    /// All names, by the ids that have them.
-    fn all_names(&self) -> Result<HashMap<SandboxId, SandboxName>, RosterError> {
-        let names = self.names()?;
-        let mut all = HashMap::new();
-        for text in self.names.names() {
-            let Ok(name) = text.parse::<SandboxName>() else { continue };
-            let Ok(link) = names.read_link(&text) else { continue };
-            if let Some(id) = SandboxId::parse(&link.to_string_lossy()) {
-                all.insert(id, name);
-            }
-        }
-        Ok(all)
     }
 
     /// The ids of all sandboxes.
@@ -296,7 +197,7 @@ impl Roster {
             let name = names.remove(&id);
             match self.read(&id, name.as_ref()) {
                 Ok(resident) => all.push(resident),
-                Err(RosterError::Damaged(_)) if self.path_of(&id).exists() => damaged.push(id),
+                Err(RosterError::Damaged(_)) => damaged.push(id),
                 // It was removed meanwhile.
                 Err(_) => {}
             }
@@ -308,8 +209,7 @@ impl Roster {
     /// The id that people mean: by a name, an id, or the start of one.
     pub(crate) fn find(&self, text: &str) -> Result<SandboxId, RosterError> {
         if text.parse::<SandboxName>().is_ok()
-            && let Ok(link) = self.names()?.read_link(text)
-            && let Some(id) = SandboxId::parse(&link.to_string_lossy())
+            && let Some(id) = self.led_to(text)?
             && self.ids.path_of(id.as_str()).exists()
         {
             return Ok(id);
@@ -331,7 +231,7 @@ impl Roster {
 
     /// What is known of a sandbox.
     pub(crate) fn get(&self, id: &SandboxId) -> Result<Resident, RosterError> {
-        self.read(id, self.all_names()?.get(id))
+        self.read(id, self.names_of(id)?.first())
     }
 
     /// Where what a sandbox has is kept.
@@ -348,6 +248,18 @@ impl Roster {
     }
 
     fn read(&self, id: &SandboxId, name: Option<&SandboxName>) -> Result<Resident, RosterError> {
+        match self.read_entry(id, name) {
+            // It was removed meanwhile.
+            Err(RosterError::Damaged(_)) if !self.path_of(id).exists() => Err(RosterError::Missing),
+            read => read,
+        }
+    }
+
+    fn read_entry(
+        &self,
+        id: &SandboxId,
+        name: Option<&SandboxName>,
+    ) -> Result<Resident, RosterError> {
         let folder = self.folder_of(id)?;
         let read = || {
             let bytes = folder.read_small(ENTRY, ENTRY_SIZE_MAX).unwrap_or_default();
@@ -371,7 +283,12 @@ impl Roster {
     pub(crate) fn hold(&self, id: &SandboxId) -> Result<Held, RosterError> {
         let folder = self.folder_of(id)?;
         let path = folder.path_of(KEEPER);
-        let lock = files::open_lock(&path).map_err(at("open", &path))?;
+        let lock = match files::open_lock(&path) {
+            Ok(lock) => lock,
+            // It was removed meanwhile.
+            Err(_) if !folder.path().exists() => return Err(RosterError::Missing),
+            Err(error) => return Err(at("open", &path)(error)),
+        };
         if !try_alone(&lock).map_err(at("lock", &path))? {
             return Err(RosterError::Kept);
         }
@@ -409,15 +326,7 @@ impl Roster {
         for path in self.parts().iter().filter(|path| is_free(path)) {
             let _others_may_be_first = fs::remove_dir_all(path);
         }
-        let names = self.names()?;
-        for name in self.names.names() {
-            let link = names.read_link(&name).ok();
-            let id = link.and_then(|link| SandboxId::parse(&link.to_string_lossy()));
-            let is_there = id.is_some_and(|id| self.path_of(&id).exists());
-            if !is_there && !self.is_in_the_making() {
-                let _gone = names.remove_file(&name);
-            }
-        }
+        self.clear_names()?;
         let mut lost = Vec::new();
         for id in self.all_ids() {
             // Who has a keeper is none of our business.
@@ -475,8 +384,11 @@ fn try_alone(lock: &File) -> io::Result<bool> {
 
 /// Whether nobody keeps the sandbox of this directory.
 fn is_free(folder: &Path) -> bool {
-    let Ok(lock) = files::open_own(&folder.join(KEEPER)) else { return true };
-    files::try_lock_shared(&lock).unwrap_or(false)
+    match files::open_own(&folder.join(KEEPER)) {
+        Ok(lock) => files::try_lock_shared(&lock).unwrap_or(false),
+        // Who has no room to look has not seen that nobody is there.
+        Err(error) => !error.raw_os_error().is_some_and(files::is_lack),
+    }
 }
 
 impl Held {
@@ -492,13 +404,11 @@ impl Held {
 
     /// Removes the sandbox with all that is kept of it.
     pub(crate) fn remove(self, id: &SandboxId) -> Result<(), RosterError> {
-        let away = self.roster.ids.path_of(&part());
+        let away = self.roster.part_of(id);
         let path = self.folder.path();
         fs::rename(path, &away).map_err(at("remove", path))?;
-        for (other, name) in self.roster.all_names()? {
-            if other == *id {
-                self.roster.give_up(&name, id);
-            }
+        for name in self.roster.names_of(id)? {
+            self.roster.give_up(&name, id);
         }
         // Held until it is gone, so that nobody else clears it away.
         let removed = fs::remove_dir_all(&away);

@@ -65,11 +65,22 @@ impl Held {
 /// Whether this process has looked for what others left.
 static SWEPT: AtomicBool = AtomicBool::new(false);
 
-/// Removes the groups of keepers that are no more.
+/// Removes the groups of keepers that are no more. Their workers end with them, and are waited for a
+/// moment.
 pub(crate) fn sweep(cgroups: &Cgroups) {
+    /// How often it is tried.
+    const TRIES: u32 = 50;
+    /// What a try waits for the next one.
+    const STEP: Duration = Duration::from_millis(2);
     let name = Name::new();
-    if name.started != 0 {
-        cgroups.sweep(&Controller::ALL, |other| name.is_left(other));
+    if name.started == 0 {
+        return;
+    }
+    for _ in 0..TRIES {
+        if cgroups.sweep(&Controller::ALL, |other| name.is_left(other)) == 0 {
+            return;
+        }
+        std::thread::sleep(STEP);
     }
 }
 

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
@@ -134,14 +137,20 @@ impl Post {
         self.roster.note(&resident.id, action, &[&own, more].concat());
     }
 
-    /// Changes what is known of it, and writes that.
-    fn change(&self, change: impl FnOnce(&mut Resident)) {
+    /// Changes what is known of it, and writes that. Says whether it is written.
+    fn change(&self, change: impl FnOnce(&mut Resident)) -> bool {
         let mut resident = self.resident.borrow_mut();
         change(&mut resident);
         resident.log_lost = self.log.borrow().lost();
-        if let Some(held) = &*self.held.borrow() {
-            // Where the disk is full, what was known before stays; its end is found out without it.
-            let _as_before = held.write(&resident);
+        // Where the disk is full, what was known before stays.
+        self.held.borrow().as_ref().is_none_or(|held| held.write(&resident).is_ok())
+    }
+
+    /// It is asked to stop, and goes on until then.
+    pub(super) fn stopping(&self) {
+        self.note("stop", &[]);
+        if self.resident.borrow().life == Life::Paused {
+            self.change(|resident| resident.life = Life::Running);
         }
     }
 
@@ -201,12 +210,17 @@ impl Post {
     pub(super) fn end(&self, ending: Ending) {
         self.tell_of(&ending);
         let code = ending.code();
-        self.change(|resident| {
+        let is_written = self.change(|resident| {
             resident.life = Life::Exited;
             resident.keeper = None;
             resident.ended = Some(SystemTime::now());
             resident.ending = Some(ending);
         });
+        if !is_written {
+            // How it ended is worth more than a part of what it wrote.
+            self.log.borrow_mut().make_room();
+            self.change(|_| {});
+        }
         if self.resident.borrow().plan.remove {
             self.give_up();
         }
@@ -262,6 +276,10 @@ impl Post {
 
     /// Waits for the next end, and says with which code it was.
     async fn next_end(&self) -> u8 {
+        // There is none after the last.
+        if let Some(code) = self.resident.borrow().code() {
+            return code;
+        }
         let mut ends = self.ends.subscribe();
         // It stays as long as this does.
         let _there = ends.changed().await;
@@ -276,7 +294,10 @@ impl Post {
                 Ok(Answer::Ended(self.next_end().await))
             }
             Request::Kill { signal } => {
-                self.sandbox()?;
+                // One that is about to be started again can be told not to be.
+                if self.resident.borrow().life != Life::Restarting {
+                    self.sandbox()?;
+                }
                 self.order(command_of(signal)?);
                 Ok(Answer::Done)
             }
@@ -303,9 +324,10 @@ impl Post {
                 self.note("unpause", &[]);
                 Ok(Answer::Done)
             }
-            Request::Rename(name) => {
-                let name = name.parse().map_err(refusal)?;
-                self.change(|resident| resident.name = Some(name));
+            Request::Rename => {
+                // Who was told last of several is not who was last.
+                let names = self.roster.names_of(&self.resident.borrow().id).map_err(refusal)?;
+                self.change(|resident| resident.name = names.into_iter().next());
                 Ok(Answer::Done)
             }
             Request::Stats => {
@@ -379,7 +401,13 @@ async fn serve(mut asker: Asker, post: &Post, guest: &Guest) -> std::io::Result<
         Request::Exec(exec) => return beside::run(asker, post, guest, exec).await,
         request => request,
     };
-    let (Ok(answered) | Err(answered)) = post.answer_to(request).await;
+    let answered = tokio::select! {
+        biased;
+        answered = post.answer_to(request) => answered,
+        // Who leaves, or says more than was asked of him, keeps no place of those who wait.
+        _ = asker.read_u8() => return Ok(()),
+    };
+    let (Ok(answered) | Err(answered)) = answered;
     answer(&mut asker, &answered).await
 }
 
@@ -418,9 +446,13 @@ async fn attach(mut asker: Asker, post: &Post) -> std::io::Result<()> {
                 piece = pieces.recv() => hand_on(&mut to, &frame_of(piece)).await?,
                 _ = ends.changed() => {
                     // What it wrote before.
-                    while let Ok((is_error, bytes)) = pieces.try_recv() {
-                        let frame = Frame::Output { is_error, bytes: bytes.to_vec() };
-                        hand_on(&mut to, &frame).await?;
+                    loop {
+                        let piece = match pieces.try_recv() {
+                            Ok(piece) => Ok(piece),
+                            Err(TryRecvError::Lagged(count)) => Err(RecvError::Lagged(count)),
+                            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                        };
+                        hand_on(&mut to, &frame_of(piece)).await?;
                     }
                     let code = ends.borrow().1;
                     return hand_on(&mut to, &Frame::Ended(code)).await;
@@ -449,11 +481,11 @@ async fn attach(mut asker: Asker, post: &Post) -> std::io::Result<()> {
     }
 }
 
-fn frame_of(piece: Result<Piece, broadcast::error::RecvError>) -> Frame {
+fn frame_of(piece: Result<Piece, RecvError>) -> Frame {
     match piece {
         Ok((is_error, bytes)) => Frame::Output { is_error, bytes: bytes.to_vec() },
-        Err(broadcast::error::RecvError::Lagged(count)) => Frame::Lost(count),
+        Err(RecvError::Lagged(count)) => Frame::Lost(count),
         // It is there as long as its keeper.
-        Err(broadcast::error::RecvError::Closed) => Frame::Lost(0),
+        Err(RecvError::Closed) => Frame::Lost(0),
     }
 }

@@ -13,6 +13,7 @@ use crate::platform::process;
 use crate::platform::signals::Asks;
 use crate::platform::signals::Listening;
 use crate::roster::Held;
+use crate::roster::LogPlan;
 use crate::roster::Plan;
 use crate::roster::Resident;
 use crate::roster::Roster;
@@ -21,6 +22,7 @@ use crate::sandbox::Exit;
 use crate::sandbox::Isolation;
 use crate::sandbox::LaunchError;
 use crate::sandbox::SandboxSpec;
+use crate::units::Bytes;
 
 use super::desk::Post;
 use super::desk::attend;
@@ -64,6 +66,9 @@ impl Drop for Enrolment {
         if let Some((resident, held)) = self.place.take() {
             // What is left is removed by whoever clears.
             let _left = held.remove(&resident.id);
+            let name = resident.name.as_ref().map_or("", |name| name.as_str());
+            let own = [("image", resident.plan.image.as_str()), ("name", name)];
+            self.roster.note(&resident.id, "destroy", &own);
         }
     }
 }
@@ -74,10 +79,18 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// Fails where the name is taken, and where the roster cannot be written.
+    /// Fails where the name is taken, where its log has no room for a line, and where the roster cannot
+    /// be written.
     pub fn enrol(&self, name: Option<&SandboxName>, plan: &Plan) -> Result<Enrolment, Error> {
-        let roster = self.roster()?;
         let what = name.map_or_else(|| plan.image.clone(), ToString::to_string);
+        if plan.log.size_max < LogPlan::SIZE_MIN || plan.log.files_max == 0 {
+            let reason = format!(
+                "a log needs a file, and `max-size` of {} at least",
+                Bytes::new(LogPlan::SIZE_MIN)
+            );
+            return Err(failed("keep the output of", what, ErrorKind::InvalidInput, reason));
+        }
+        let roster = self.roster()?;
         let place = roster.enrol(name, plan).map_err(told("name the sandbox", &what))?;
         let name = place.0.name.as_ref().map_or("", |name| name.as_str());
         roster.note(&place.0.id, "create", &[("image", &plan.image), ("name", name)]);
@@ -118,10 +131,13 @@ impl Runtime {
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(unkept)?;
         let tasks = tokio::task::LocalSet::new();
-        tasks.block_on(&runtime, async {
+        let kept = tasks.block_on(&runtime, async {
             let mut listening = asks.listen().map_err(unkept)?;
             stay(enrolment, Rc::new(guest), &mut listening, begun).await
-        })
+        });
+        // A program that is compiled to run beside a guest that is no more is waited for by nobody.
+        runtime.shutdown_background();
+        kept
     }
 }
 

@@ -281,11 +281,9 @@ impl Runtime {
         const DOING: &str = "rename";
         let resident = self.known(DOING, name)?;
         let roster = self.roster()?;
-        let renamed = roster.rename(&resident.id, resident.name.as_ref(), new);
-        renamed.map_err(told(DOING, name))?;
+        roster.rename(&resident.id, new).map_err(told(DOING, name))?;
         // What happens to it is told under its name; where nobody keeps it, nothing happens.
-        let request = Request::Rename(new.to_string());
-        let _nobody = self.ask(DOING, new.as_str(), &request, Some(ANSWER_MAX));
+        let _nobody = self.ask(DOING, resident.id.as_str(), &Request::Rename, Some(ANSWER_MAX));
         let old = resident.name.as_ref().map_or("", |name| name.as_str());
         let attributes = [("name", new.as_str()), ("oldName", old)];
         roster.note(&resident.id, "rename", &attributes);
@@ -301,42 +299,53 @@ impl Runtime {
         const DOING: &str = "remove";
         /// How long one that is killed may take to be gone.
         const GOING_MAX: Duration = Duration::from_secs(20);
+        /// The number of the signal that cannot be caught.
+        const KILL: i32 = 9;
+        /// How often it is looked whether it is gone until it is killed again: it may have been just
+        /// about to be started.
+        const LOOKS: u32 = 100;
         let roster = self.roster()?;
         let id = roster.find(name).map_err(told(DOING, name))?;
-        if force {
-            /// The number of the signal that cannot be caught.
-            const KILL: i32 = 9;
-            let asked = roster
-                .connect(&id)
-                .and_then(|mut line| line.ask(&Request::Kill { signal: KILL }, Some(ANSWER_MAX)));
-            // Where nobody listens, nobody keeps it, or that one is about to go.
-            drop(asked);
-        }
         let end = std::time::Instant::now() + GOING_MAX;
+        let mut looks = 0;
         let held = loop {
+            if force && looks % LOOKS == 0 {
+                let kill = Request::Kill { signal: KILL };
+                let asked = roster.connect(&id);
+                // Where nobody listens, nobody keeps it, or that one is about to go.
+                drop(asked.and_then(|mut line| line.ask(&kill, Some(ANSWER_MAX))));
+            }
+            looks += 1;
             match roster.hold(&id) {
                 Ok(held) => break held,
-                // Its keeper may be about to leave.
-                Err(RosterError::Kept)
-                    if std::time::Instant::now() < end
-                        && (force || roster.get(&id).is_ok_and(|one| one.life == Life::Exited)) =>
-                {
+                Err(RosterError::Kept) if std::time::Instant::now() < end => {
+                    // Its keeper may be about to leave, or somebody else removes it.
+                    let is_going = match roster.get(&id) {
+                        Ok(resident) => resident.life == Life::Exited,
+                        Err(error) => matches!(error, RosterError::Missing),
+                    };
+                    if !force && !is_going {
+                        return Err(told(DOING, name)(RosterError::Kept));
+                    }
                     std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(RosterError::Kept) if force => {
+                    let hangs = "its keeper does not answer: end that process first";
+                    return Err(failed(DOING, name, ErrorKind::Unavailable, hangs));
                 }
                 // With `--rm`, it went by itself.
                 Err(RosterError::Missing) if force => return Ok(()),
                 Err(error) => return Err(told(DOING, name)(error)),
             }
         };
-        let known = roster.get(&id);
-        match known {
-            Err(RosterError::Damaged(_)) if force => {}
-            Err(error) => return Err(told(DOING, name)(error)),
-            Ok(_) => {}
-        }
+        let known = match roster.get(&id) {
+            Err(RosterError::Damaged(_)) if force => None,
+            known => known.map_err(told(DOING, name))?.name,
+        };
         held.remove(&id).map_err(told(DOING, name))?;
         sweep(self.cgroups());
-        roster.note(&id, "destroy", &[("name", name)]);
+        let own = known.as_ref().map_or(name, |name| name.as_str());
+        roster.note(&id, "destroy", &[("name", own)]);
         Ok(())
     }
 

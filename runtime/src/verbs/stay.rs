@@ -118,13 +118,16 @@ impl Stay {
                     Ok(record) => Ending::Told(Box::new(record)),
                     Err(error) => Ending::Failed(error.to_string()),
                 },
-                ask = asks.next() => {
-                    let command = match ask {
-                        Ok(Ask::Now(signal)) => Command::Kill(signal),
-                        Ok(Ask::Soon(_)) | Err(_) => Command::Stop(None),
-                    };
-                    self.obey(command, &sandbox, grace, &mut stop_at);
-                }
+                ask = asks.next() => match ask {
+                    Ok(Ask::Now(signal)) => {
+                        self.obey(Command::Kill(signal), &sandbox, grace, &mut stop_at);
+                    }
+                    // Who asks this process again means it.
+                    Ok(Ask::Soon(_)) | Err(_) if stop_at.is_some() => sandbox.end_as_stopped(),
+                    Ok(Ask::Soon(_)) | Err(_) => {
+                        self.obey(Command::Stop(None), &sandbox, grace, &mut stop_at);
+                    }
+                },
                 Some(command) = self.commands.recv() => {
                     self.obey(command, &sandbox, grace, &mut stop_at);
                 }
@@ -143,7 +146,8 @@ impl Stay {
         ending
     }
 
-    /// Does what was asked. The first request to stop begins the grace, a second one ends it.
+    /// Does what was asked. The first request to stop begins the grace; another one, which may be of
+    /// somebody who knows nothing of the first, makes it no longer than its own.
     fn obey(
         &mut self,
         command: Command,
@@ -157,12 +161,16 @@ impl Stay {
                 self.post.note("kill", &[("signal", &signal.to_string())]);
                 sandbox.kill_as(signal);
             }
-            Command::Stop(_) if stop_at.is_some() => sandbox.end_as_stopped(),
-            Command::Stop(other) => {
-                self.post.note("stop", &[]);
-                sandbox.begin_to_stop();
-                self.post.close_input();
-                *stop_at = Some(super::keep::after(other.unwrap_or(grace)));
+            Command::Stop(own) => {
+                let end = super::keep::after(own.unwrap_or(grace));
+                if let Some(first) = stop_at {
+                    *first = end.min(*first);
+                } else {
+                    sandbox.begin_to_stop();
+                    self.post.stopping();
+                    self.post.close_input();
+                    *stop_at = Some(end);
+                }
             }
         }
     }
@@ -183,6 +191,8 @@ async fn hand_on(from: Option<impl AsyncRead + Unpin>, post: Rc<Post>, is_error:
     let mut chunk = vec![0; CHUNK];
     while let Ok(count @ 1..) = from.read(&mut chunk).await {
         post.wrote(is_error, &chunk[..count]);
+        // Writing a log takes its time: who asks for the sandbox comes in between.
+        tokio::task::yield_now().await;
     }
 }
 

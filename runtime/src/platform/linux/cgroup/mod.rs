@@ -13,6 +13,7 @@ mod stop;
 mod tables;
 mod usage;
 
+use std::io;
 use std::sync::OnceLock;
 
 use crate::platform::groups::Controller;
@@ -126,8 +127,13 @@ impl Cgroups {
     }
 
     /// Removes the groups that somebody left behind, by their names, in the hierarchies of these
-    /// controllers. One with processes stays.
-    pub(crate) fn sweep(&self, controllers: &[Controller], is_left: impl Fn(&str) -> bool) {
+    /// controllers. One with processes stays; says how many do.
+    pub(crate) fn sweep(
+        &self,
+        controllers: &[Controller],
+        is_left: impl Fn(&str) -> bool,
+    ) -> usize {
+        let mut busy = 0;
         let hosts = controllers.iter().filter_map(|controller| self.hosts(*controller).ok());
         for base in hosts.flatten() {
             let Ok(entries) = base.folder.handle.entries() else { continue };
@@ -135,10 +141,13 @@ impl Cgroups {
                 let own = name.to_str().and_then(|name| name.strip_prefix(group::PREFIX));
                 if own.is_some_and(&is_left) {
                     // Another one may have been first.
-                    let _busy_or_gone = base.folder.handle.remove_directory(&name);
+                    let removed = base.folder.handle.remove_directory(&name);
+                    let is_busy = |error: io::Error| error.kind() == io::ErrorKind::ResourceBusy;
+                    busy += usize::from(removed.is_err_and(is_busy));
                 }
             }
         }
+        busy
     }
 
     /// Puts a group into the hierarchy of a controller, and says whether that is a new one for it.
