@@ -1,6 +1,7 @@
 //! The control group of one worker: what it is held to there, and its end.
 
 use std::fmt;
+use std::fs::File;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -255,8 +256,15 @@ impl HeldGroup {
         Held { memory: self.has_memory, cpus: self.has_cpu }
     }
 
+    /// What a worker walks into it by.
+    pub(super) fn doors(&self) -> Result<Vec<File>, LaunchError> {
+        self.group.doors().map_err(|error| LaunchError::Exhausted { reason: told(&error) })
+    }
+
+    /// Adds a worker to what it cannot walk into.
     pub(super) fn add(&self, process: u32) -> Result<(), LaunchError> {
-        self.group.add(process).map_err(|error| LaunchError::Exhausted { reason: told(&error) })
+        let added = self.group.add_where_no_door_is(process);
+        added.map_err(|error| LaunchError::Exhausted { reason: told(&error) })
     }
 
     /// What its processes stand still by, where it has that and what is killed meanwhile ends.
