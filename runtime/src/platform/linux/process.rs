@@ -299,6 +299,14 @@ pub(crate) fn go_on_alone() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether there is a process of this number, which may have ended and not been waited for.
+pub(crate) fn is_there(process: u32) -> bool {
+    let Some(process) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) else {
+        return false;
+    };
+    rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
+}
+
 /// How many threads this process has, where the system tells.
 pub(crate) fn thread_count() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
