@@ -219,6 +219,7 @@ async fn start(
     let (leash, near_leash) = child::pipe().map_err(&failed)?;
     let (near_trapped, trapped) = child::pipe().map_err(&failed)?;
     child::do_not_wait(&near_trapped).map_err(&failed)?;
+    let doors = group.as_ref().map(HeldGroup::doors).transpose()?.unwrap_or_default();
     let named = Files {
         artifact: place.artifact,
         figures,
@@ -226,15 +227,18 @@ async fn start(
         empty: &empty,
         leash: &leash,
         trapped: &trapped,
+        doors: &doors,
     };
     let granted = mounts::hold(&spec.capabilities);
     let order = Order::new(spec, &granted, (&place.known, place.kind), &named).to_bytes();
     let mut given = vec![&far, place.artifact, figures, &input_end, &empty, &leash, &trapped];
     given.extend(open_of(&granted));
+    given.extend(&doors);
     let call = Call::unbounded(Role::Worker, vec![child::number(&far).to_string()]);
     let child = Child::start(&place.program, &call.to_args(), streams, &given).map_err(&failed)?;
     drop(far);
-    // It does nothing before it is told what, so that all it does counts.
+    // It does nothing before it is told what, and walks into its group before it does anything then, so
+    // that all it does counts.
     if let Some(group) = &group {
         group.add(child.id())?;
     }

@@ -1,6 +1,7 @@
 //! The control group of one worker: what it is held to there, and its end.
 
 use std::fmt;
+use std::fs::File;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -128,9 +129,9 @@ impl HeldGroup {
         }
         let failed = |error: GroupError| LaunchError::Exhausted { reason: told(&error) };
         let name = Name::new();
-        // What others left is looked for once: it takes a look at each that is there.
+        // What others left is looked for once.
         if name.started != 0 && !SWEPT.swap(true, Relaxed) {
-            cgroups.sweep(&controllers, |other| name.is_left(other));
+            cgroups.sweep(&controllers, |other| name.is_surely_left(other));
         }
         let group = cgroups.make(&name.to_string(), &controllers).map_err(failed)?;
         let (has_memory, has_cpu) = (group.has(Controller::Memory), group.has(Controller::Cpu));
@@ -267,8 +268,15 @@ impl HeldGroup {
         Held { memory: self.has_memory, cpus: self.has_cpu }
     }
 
+    /// What a worker walks into it by.
+    pub(super) fn doors(&self) -> Result<Vec<File>, LaunchError> {
+        self.group.doors().map_err(|error| LaunchError::Exhausted { reason: told(&error) })
+    }
+
+    /// Adds a worker to what it cannot walk into.
     pub(super) fn add(&self, process: u32) -> Result<(), LaunchError> {
-        self.group.add(process).map_err(|error| LaunchError::Exhausted { reason: told(&error) })
+        let added = self.group.add_where_no_door_is(process);
+        added.map_err(|error| LaunchError::Exhausted { reason: told(&error) })
     }
 
     /// What its processes stand still by, where it has that and what is killed meanwhile ends.
@@ -343,6 +351,16 @@ impl Name {
         parts.next().is_none().then_some(Self { space, process, started, count })
     }
 
+    /// Whether a group of this name was left, as far as that can be told without asking much: where
+    /// thousands are there, each start would ask for each of their keepers. That a number is another's
+    /// by now is looked for in one of 32.
+    fn is_surely_left(self, text: &str) -> bool {
+        let looks_closely = |other: &Self| other.process % 32 == self.process % 32;
+        Self::parse(text)
+            .filter(|other| looks_closely(other) || !process::is_there(other.process))
+            .is_some_and(|_| self.is_left(text))
+    }
+
     /// Whether a group of this name was left by a keeper that is no more.
     fn is_left(self, text: &str) -> bool {
         Self::parse(text).is_some_and(|other| {
@@ -400,6 +418,9 @@ mod tests {
             let elsewhere = Name { space: own.space + 1, ..later };
             assert!(!own.is_left(&elsewhere.to_string()), "the number means another there");
         }
+        let gone = Name { process: i32::MAX.cast_unsigned(), ..own };
+        assert!(own.is_surely_left(&gone.to_string()) == (own.started != 0), "it has no keeper");
+        assert!(!own.is_surely_left(&own.to_string()), "its keeper is this process");
         for text in ["", "1-2-3", "1-2-3-4-5", "web", "1-2-x-4", "1-99999999999-3-4"] {
             assert!(!own.is_left(text), "{text}");
         }

@@ -62,6 +62,8 @@ pub(super) struct Order {
     pub(super) leash: u32,
     /// Where the call is told that ended the worker.
     pub(super) trapped: u32,
+    /// By what the worker walks into its control group.
+    pub(super) doors: Vec<u32>,
     /// The process with which the worker ends, beside the leash, where its thread that started the
     /// worker stays as long as it does.
     pub(super) parent: Option<u32>,
@@ -96,6 +98,7 @@ pub(super) struct Files<'a> {
     pub(super) empty: &'a File,
     pub(super) leash: &'a File,
     pub(super) trapped: &'a File,
+    pub(super) doors: &'a [File],
 }
 
 /// One limit, as a number.
@@ -226,6 +229,7 @@ impl Order {
             empty: number(files.empty),
             leash: number(files.leash),
             trapped: number(files.trapped),
+            doors: files.doors.iter().map(number).collect(),
             parent: spec.ends_with_thread.then(std::process::id),
             walls: Wall::ALL.map(|wall| written_need(spec.walls.need(wall))).to_vec(),
         }
@@ -252,7 +256,8 @@ impl Order {
     /// The numbers of all files that it names.
     pub(super) fn numbers(&self) -> Vec<u32> {
         let own = [self.artifact, self.figures, self.input_end, self.empty, self.leash];
-        own.into_iter().chain([self.trapped]).chain(self.grants.numbers()).collect()
+        let own = own.into_iter().chain([self.trapped]).chain(self.doors.iter().copied());
+        own.chain(self.grants.numbers()).collect()
     }
 
     /// The spec of the guest, with what is granted as it was inherited.
@@ -494,6 +499,7 @@ mod tests {
             empty: &file,
             leash: &file,
             trapped: &file,
+            doors: &[],
         };
         let known = Known { digest: Digest::of(b"wasm"), form: Form::Component, held: 7 };
         let spec = spec.invoke(invocation);

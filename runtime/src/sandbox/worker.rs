@@ -24,6 +24,7 @@ use crate::limits::Figures;
 use crate::limits::STACK_DEFAULT;
 use crate::platform::Reach;
 use crate::platform::Threads;
+use crate::platform::cgroup::walk_in;
 use crate::platform::child::end_with;
 use crate::platform::child::given;
 use crate::platform::files;
@@ -123,6 +124,11 @@ fn broken(error: std::io::Error) -> LaunchError {
     LaunchError::Isolation { reason: format!("the worker cannot work: {error}") }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "used as the argument of `map_err`")]
+fn groupless(error: std::io::Error) -> LaunchError {
+    LaunchError::Isolation { reason: format!("the worker cannot enter its control group: {error}") }
+}
+
 /// Closes all that was inherited and is not named: who started this process may have left files open
 /// that lead out of every grant.
 fn close_others(channel: u32, order: &Order) -> std::io::Result<String> {
@@ -217,6 +223,9 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
         process::end_with(parent).map_err(broken)?;
     }
     let closed = close_others(number, &order).map_err(broken)?;
+    for door in &order.doors {
+        given(*door).and_then(|door| walk_in(&door)).map_err(groupless)?;
+    }
     let (known, kind) = order.code()?;
     let artifact = given(order.artifact).map_err(broken)?;
     let figures = given(order.figures).and_then(|file| Figures::of(&file)).map_err(broken)?;

@@ -188,9 +188,11 @@ impl Stay {
 /// Hands what a guest writes to its log, and to those who are attached.
 async fn hand_on(from: Option<impl AsyncRead + Unpin>, post: Rc<Post>, is_error: bool) {
     let Some(mut from) = from else { return };
-    let mut chunk = vec![0; CHUNK];
-    while let Ok(count @ 1..) = from.read(&mut chunk).await {
-        post.wrote(is_error, &chunk[..count]);
+    // Not filled before it is read into: pages that nothing is written to take no memory.
+    let mut chunk = Vec::with_capacity(CHUNK);
+    while let Ok(1..) = from.read_buf(&mut chunk).await {
+        post.wrote(is_error, &chunk);
+        chunk.clear();
         // Writing a log takes its time: who asks for the sandbox comes in between.
         tokio::task::yield_now().await;
     }

@@ -2,8 +2,11 @@
 
 mod bare;
 mod bench;
+mod containerd;
 mod images;
 mod line;
+mod peers;
+mod residents;
 mod rounds;
 mod rows;
 mod run;

@@ -28,12 +28,18 @@ pub(crate) fn rounds<T, const SIDES: usize>(
     plan: Plan,
     mut sides: [Side<'_, T>; SIDES],
 ) -> Result<[Vec<T>; SIDES]> {
+    let mut costs = rounds_of(plan, &mut sides)?.into_iter();
+    Ok(std::array::from_fn(|_| costs.next().unwrap_or_default()))
+}
+
+/// The same for as many sides as there are.
+pub(crate) fn rounds_of<T>(plan: Plan, sides: &mut [Side<'_, T>]) -> Result<Vec<Vec<T>>> {
     for _ in 0..WARM_UP.min(plan.rounds) {
-        for side in &mut sides {
+        for side in &mut *sides {
             side()?;
         }
     }
-    let mut costs = std::array::from_fn(|_| Vec::with_capacity(plan.rounds));
+    let mut costs: Vec<Vec<T>> = sides.iter().map(|_| Vec::with_capacity(plan.rounds)).collect();
     let started = Instant::now();
     for round in 0..plan.rounds {
         if ENOUGH <= round && plan.time < started.elapsed() {

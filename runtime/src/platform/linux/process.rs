@@ -272,8 +272,19 @@ pub(crate) fn share_one_heap() {
     }
 }
 
-/// Leaves the terminal, and whoever started this process: it goes on without them. Its standard
-/// streams read as ended, and swallow what is written.
+/// Gives memory back that this process took to start and has freed: without this it would stay, in a
+/// process that may live for years.
+fn give_back_memory() {
+    // JUSTIFICATION: only the C library's allocator knows what it keeps.
+    // SAFETY: takes a number, and touches nothing but what is free.
+    #[expect(unsafe_code, reason = "asks the allocator for its free pages")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Leaves the terminal, and whoever started this process: it goes on without them, and without the
+/// memory that it took to start. Its standard streams read as ended, and swallow what is written.
 pub(crate) fn go_on_alone() -> io::Result<()> {
     let nothing = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     // Who leads a group of processes cannot leave it, and has no terminal to lose.
@@ -284,7 +295,16 @@ pub(crate) fn go_on_alone() -> io::Result<()> {
     rustix::stdio::dup2_stdin(&nothing)?;
     rustix::stdio::dup2_stdout(&nothing)?;
     rustix::stdio::dup2_stderr(&nothing)?;
+    give_back_memory();
     Ok(())
+}
+
+/// Whether there is a process of this number, which may have ended and not been waited for.
+pub(crate) fn is_there(process: u32) -> bool {
+    let Some(process) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) else {
+        return false;
+    };
+    rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
 }
 
 /// How many threads this process has, where the system tells.

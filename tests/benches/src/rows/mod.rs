@@ -1,11 +1,16 @@
 //! The rows of the target table, in its order, one a file.
 
 mod build;
+mod churn;
 mod compute;
 mod crowd;
+mod detached;
 mod files;
 mod footprint;
+mod idle_cpu;
+mod idle_memory;
 mod image_start;
+mod kinds;
 mod large_guest;
 mod launch;
 mod overrun;
@@ -16,6 +21,8 @@ mod shares;
 mod sqlite;
 mod start;
 mod unpack;
+mod update;
+mod walls;
 
 use crate::bench::Bench;
 use crate::bench::Missing;
@@ -33,6 +40,12 @@ pub(crate) struct Row {
 /// All rows.
 pub(crate) const ROWS: &[Row] = &[
     start::ROW,
+    churn::ROW,
+    detached::ROW,
+    idle_memory::ROW,
+    idle_cpu::ROW,
+    update::ROW,
+    walls::ROW,
     python::ROW,
     large_guest::ROW,
     launch::ROW,
@@ -48,6 +61,7 @@ pub(crate) const ROWS: &[Row] = &[
     pull::ROW,
     unpack::ROW,
     build::ROW,
+    kinds::ROW,
 ];
 
 /// The lines of one part of a row; where something is missing for it, a line that says so, so that

@@ -5,6 +5,7 @@
 
 mod bare;
 mod library;
+mod programs;
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::bail;
 
+pub(crate) use programs::abreast_of;
+
 /// The first argument of a child.
 pub(crate) const WORD: &str = "worker";
 
@@ -32,7 +35,22 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts a child that does `job`.
     pub(crate) fn start(job: &str, arguments: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        Self::start_by(&[], job, arguments)
+    }
+
+    /// Starts a child that does `job` by a program that becomes it: these are its words, before those
+    /// of the child.
+    pub(crate) fn start_by(before: &[&str], job: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let own = std::env::current_exe()?;
+        let mut command = match before.split_first() {
+            None => Command::new(own),
+            Some((program, rest)) => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(own);
+                command
+            }
+        };
+        let mut child = command
             .args([WORD, job])
             .args(arguments)
             .env_remove(crate::run::BACKTRACE)
@@ -92,6 +110,8 @@ pub(crate) fn serve(words: &[String]) -> anyhow::Result<()> {
         "library-full" => library::full(rest, &runtime)?,
         "library-late" => library::late(rest, &runtime)?,
         "library-shares" => library::shares(rest)?,
+        "program-run" => programs::once(rest),
+        "program-crowd" => programs::crowd(rest)?,
         _ => bail!("there is no job `{job}`"),
     };
     for order in std::io::stdin().lines() {

@@ -1,5 +1,6 @@
 //! A directory of a hierarchy, held by handle, and its files, which are written and read back.
 
+use std::fs::File;
 use std::io;
 
 use rustix::fs::Access;
@@ -82,6 +83,17 @@ impl Folder {
     /// The same for a file that says just what was written.
     pub(super) fn write_exactly(&self, name: &str, value: &str) -> Result<(), GroupError> {
         self.write_back(name, value, |found| found == value)
+    }
+
+    /// Opens a file to write to it once, by whoever has it then.
+    pub(super) fn open_to_write(&self, name: &str) -> Result<File, GroupError> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.handle, name, flags, Mode::empty());
+        file.map(File::from).map_err(|error| GroupError::Write {
+            file: self.file(name),
+            value: String::new(),
+            source: error.into(),
+        })
     }
 
     fn put(

@@ -1,6 +1,8 @@
 //! A group: its directories, who is in it, and its end.
 
+use std::fs::File;
 use std::io;
+use std::io::Write as _;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -221,8 +223,31 @@ impl Group {
     /// # Errors
     ///
     /// Fails where there is no such process, or where this process may not move it.
-    pub(crate) fn add(&self, pid: u32) -> Result<(), GroupError> {
+    #[cfg(test)]
+    pub(super) fn add(&self, pid: u32) -> Result<(), GroupError> {
         self.seats.iter().try_for_each(|seat| add(&seat.folder, pid))
+    }
+
+    /// What a process with one thread walks into this group by, with [`walk_in`]: a file for each
+    /// hierarchy of v1.
+    ///
+    /// Whoever moves another process waits until all processors have passed through the kernel, which
+    /// takes milliseconds, since that one may be starting a thread meanwhile. A thread that moves itself
+    /// does not. The kernel knows this way in hierarchies of v1 alone.
+    pub(crate) fn doors(&self) -> Result<Vec<File>, GroupError> {
+        let seats = self.seats.iter().filter(|seat| !seat.place.unified);
+        seats.map(|seat| seat.folder.open_to_write("tasks")).collect()
+    }
+
+    /// Adds a process with all its threads, and with it the children that it will start, in the
+    /// hierarchies that have no [`Group::doors`].
+    ///
+    /// # Errors
+    ///
+    /// Fails where there is no such process, or where this process may not move it.
+    pub(crate) fn add_where_no_door_is(&self, pid: u32) -> Result<(), GroupError> {
+        let mut seats = self.seats.iter().filter(|seat| seat.place.unified);
+        seats.try_for_each(|seat| add(&seat.folder, pid))
     }
 
     /// The processes in it, in no order. One of another namespace of processes is left out.
@@ -277,6 +302,12 @@ impl Group {
     pub(super) fn told(&self) -> String {
         self.name.clone()
     }
+}
+
+/// Has the thread that calls this walk into a group by one of its [`Group::doors`].
+pub(crate) fn walk_in(mut door: &File) -> io::Result<()> {
+    // Who writes it is meant.
+    door.write_all(b"0")
 }
 
 /// Whether a directory has what a group is held to something by, where kernels differ.

@@ -26,6 +26,7 @@ use tables::Mount;
 use tables::Tables;
 
 pub(crate) use group::Group;
+pub(crate) use group::walk_in;
 
 /// What this process may use of control groups. Each hierarchy is looked at when it is first asked
 /// for, and once.
