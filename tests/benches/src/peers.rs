@@ -145,7 +145,7 @@ impl Container {
         if matches!(engine, Engine::Podman) {
             self.make_image()?;
         }
-        self.worker("program-run", &self.run_words(engine, false))
+        Self::worker("program-run", &self.run_words(engine, false))
     }
 
     /// One that starts so many, so many at a time, and says how long that took.
@@ -157,7 +157,7 @@ impl Container {
     ) -> anyhow::Result<Worker> {
         need(engine.name())?;
         let counts = [count.to_string(), abreast.to_string()];
-        self.worker("program-crowd", &[counts.to_vec(), self.run_words(engine, true)].concat())
+        Self::worker("program-crowd", &[counts.to_vec(), self.run_words(engine, true)].concat())
     }
 
     /// Ends that many that were started as a crowd, and removes them.
@@ -170,10 +170,10 @@ impl Container {
         let words = ["delete".to_owned(), "--force".to_owned(), self.id()];
         let counts = [count.to_string(), abreast.to_string()];
         let words = [counts.to_vec(), self.base(engine), words.to_vec()].concat();
-        self.worker("program-crowd", &words)?.ask().map(drop)
+        Self::worker("program-crowd", &words)?.ask().map(drop)
     }
 
-    fn worker(&self, job: &str, words: &[String]) -> anyhow::Result<Worker> {
+    fn worker(job: &str, words: &[String]) -> anyhow::Result<Worker> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         Worker::start_by(&WITH_ONE_TREE, job, &words)
     }

@@ -138,14 +138,12 @@ impl Emulator {
     fn find() -> anyhow::Result<Self> {
         let root = root().join("target/qemu/root");
         let kernels = fs::read_dir(root.join("boot")).into_iter().flatten().flatten();
-        let kernel = kernels
-            .map(|entry| entry.path())
-            .find(|path| {
-                path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"vmlinuz"))
-            })
-            .ok_or_else(|| {
-                Missing::new("there is no emulator: `tests/qemu` fetches one".to_owned())
-            })?;
+        let is_kernel = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmlinuz"))
+        };
+        let kernel = kernels.map(|entry| root.join("boot").join(entry.file_name())).find(is_kernel);
+        let missing = || Missing::new("there is no emulator: `tests/qemu` fetches one".to_owned());
+        let kernel = kernel.ok_or_else(missing)?;
         Ok(Self { root, kernel })
     }
 
