@@ -7,15 +7,11 @@ use clap::error::ErrorKind;
 
 /// Flags that people bring from docker, podman and wasmtime, and what to do instead of them.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("--rm", "it is not needed: nothing is left of a run"),
     ("-t", "it is not needed: a guest has the terminal that you have; `-i` keeps its input open"),
     (
         "--tty",
         "it is not needed: a guest has the terminal that you have; `-i` keeps its input open",
     ),
-    ("-d", "running in the background is not built yet; use your shell's `&`"),
-    ("--detach", "running in the background is not built yet; use your shell's `&`"),
-    ("--name", "sandboxes have no names yet: each ends with its command"),
     ("-p", "serving on a port is not built yet: a guest has no network"),
     ("--publish", "serving on a port is not built yet: a guest has no network"),
     ("--network", "a guest has no network, whatever is asked for"),
@@ -28,7 +24,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("-u", "a guest acts on files as you; run `aril` as another user"),
     ("--user", "a guest acts on files as you; run `aril` as another user"),
-    ("--restart", "it is not built yet: a run ends once"),
     ("--privileged", "there is nothing that a guest could be given all of; grant what it needs"),
     ("--cap-add", "there is nothing that a guest could be given all of; grant what it needs"),
 ];

@@ -164,7 +164,8 @@ fn every_flag_in_the_readme_exists() {
     let bench = Bench::new();
     let verbs = [
         "run", "compile", "doctor", "man", "build", "pull", "push", "login", "logout", "images",
-        "inspect", "tag", "rmi", "prune", "load", "save", "import", "metrics",
+        "inspect", "tag", "rmi", "prune", "load", "save", "import", "metrics", "ps", "logs",
+        "stop", "kill", "rm", "update", "exec", "attach", "stats", "top", "events", "generate",
     ];
     let help: String =
         verbs.map(|verb| bench.aril([verb, "--help"]).outcome().expect_code(0).stdout).concat();

@@ -588,7 +588,6 @@ fn a_flag_of_another_tool_is_answered_with_what_to_do_instead() {
     let bench = Bench::new();
 
     for (flag, advice) in [
-        ("--rm", "nothing is left of a run"),
         ("-t", "`-i` keeps its input open"),
         ("--network=none", "a guest has no network"),
         ("--mount", "`-v HOST:GUEST[:ro]`"),

@@ -188,6 +188,8 @@ pub(crate) async fn launch(
             End { exit, stats, denials, results }
         });
         drop(lease);
+        // Whoever is told of the end, and lets go of the sandbox, finds nothing left of it.
+        drop(worker);
         told.tell(end);
     });
     match tokio::time::timeout(STARTING_MAX, has_begun).await {

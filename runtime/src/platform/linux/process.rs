@@ -304,7 +304,8 @@ pub(crate) fn is_there(process: u32) -> bool {
     let Some(process) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) else {
         return false;
     };
-    rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
+    // Whoever it belongs to.
+    !matches!(rustix::process::getpgid(Some(process)), Err(rustix::io::Errno::SRCH))
 }
 
 /// How many threads this process has, where the system tells.
