@@ -123,6 +123,10 @@ pub(crate) struct WireLimits {
     table_elements: WireLimit,
     instances: WireLimit,
     stack: WireLimit,
+    pids: WireLimit,
+    cpu_weight: WireLimit,
+    memory_swap: WireLimit,
+    memory_reservation: WireLimit,
 }
 
 fn written<T>(limit: Limit<T>, number: impl Fn(T) -> u64) -> WireLimit {
@@ -158,6 +162,10 @@ impl From<Limits> for WireLimits {
             table_elements: written(limits.table_elements, u64::from),
             instances: written(limits.instances, u64::from),
             stack: written(limits.stack, Bytes::get),
+            pids: written(limits.pids, u64::from),
+            cpu_weight: written(limits.cpu_weight, u64::from),
+            memory_swap: written(limits.memory_swap, Bytes::get),
+            memory_reservation: written(limits.memory_reservation, Bytes::get),
         }
     }
 }
@@ -179,8 +187,10 @@ impl WireLimits {
             table_elements: read(self.table_elements, count)?,
             instances: read(self.instances, count)?,
             stack: read(self.stack, bytes)?,
-            // What only its group holds is its keeper's alone.
-            ..Limits::default()
+            pids: read(self.pids, count)?,
+            cpu_weight: read(self.cpu_weight, count)?,
+            memory_swap: read(self.memory_swap, bytes)?,
+            memory_reservation: read(self.memory_reservation, bytes)?,
         })
     }
 }
@@ -209,7 +219,15 @@ impl Order {
     ) -> Self {
         let SandboxSpec { limits, capabilities, invocation, trap_unknown_imports, .. } = spec;
         Self {
-            limits: (*limits).into(),
+            // What only its group holds is its keeper's alone.
+            limits: Limits {
+                pids: Limit::Default,
+                cpu_weight: Limit::Default,
+                memory_swap: Limit::Default,
+                memory_reservation: Limit::Default,
+                ..*limits
+            }
+            .into(),
             arguments: capabilities.arguments.clone(),
             environment: capabilities.environment.clone(),
             grants: WireGrants::new(granted),

@@ -307,6 +307,29 @@ fn more_memory_is_there_without_a_restart_and_soon() {
     den.aril(["update", "--memory", "1g", "one"]).expect_code(1).expect_error("it has ended");
 }
 
+#[test]
+fn every_limit_that_can_change_is_changed_by_update_and_said() {
+    let den = Den::new();
+    let told = den.aril(["doctor"]).stdout;
+    let has = |what: &str| {
+        let wanted = format!("control group: {what} ");
+        told.lines().any(|line| line.starts_with("ok ") && line.contains(&wanted))
+    };
+    if !has("pids") || !has("cpu") {
+        return crate::support::skip("no control group holds processes and processors here");
+    }
+    den.start("--name one --pids-limit 32 --cpu-weight 50 --cpus 0.5", TICK);
+    den.ok("update --pids-limit 64 --cpu-weight 200 --cpus 1 --output 1m --open-files 9 one");
+    let inspected = den.inspect("one");
+    let amount = |name: &str| {
+        let limits = inspected["Limits"].as_array().unwrap();
+        let found = limits.iter().find(|one| one["Name"] == name).unwrap();
+        found["Amount"].as_str().unwrap_or_default().to_owned()
+    };
+    let names = ["pids", "cpu_weight", "cpus", "output", "open_files"];
+    assert_eq!(names.map(amount), ["64", "200", "1", "1 MiB", "9"], "{inspected}");
+}
+
 /// A moment as logs have it, in UTC, of today.
 fn moment(text: &str) -> std::time::SystemTime {
     let output = std::process::Command::new("date").args(["-d", text, "+%s.%N"]).output().unwrap();
