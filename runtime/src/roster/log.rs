@@ -372,7 +372,10 @@ mod tests {
         let lines = all(dir.path(), &LogQuery::default());
         assert_eq!(lines.last().map(|(text, ..)| text.as_str()), Some("line 99"));
         assert!(40 < lines.len(), "{}", lines.len());
-        assert_eq!(followed.len(), 100, "who follows misses nothing");
+        // Where a system cannot tell one file from another, nobody follows: there are no keepers.
+        if cfg!(all(unix, not(aril_portable))) {
+            assert_eq!(followed.len(), 100, "who follows misses nothing");
+        }
     }
 
     #[test]

@@ -233,6 +233,7 @@ mod tests {
         assert!(check(&SandboxSpec::new("guest").walls(Walls::NONE), false).is_ok());
     }
 
+    #[cfg(all(unix, not(aril_portable)))]
     #[test]
     fn places_are_made_with_what_leads_to_them() {
         let dir = tempfile::tempdir().expect("a directory");
