@@ -318,6 +318,8 @@ fn the_flags_are_dockers_and_the_record_says_what_holds_them() {
     for unlimited in ["--pids-limit=-1", "--memory-swap=-1"] {
         bench.run([unlimited.as_ref(), guest.as_os_str()]).outcome().expect_code(0);
     }
-    let outcome = bench.run(["--cpu-weight=0".as_ref(), guest.as_os_str()]).outcome();
-    assert_eq!(outcome.code, Some(125), "{}", outcome.stderr);
+    for beyond in ["--cpu-weight=0", "--cpu-weight=10001"] {
+        let outcome = bench.run([beyond.as_ref(), guest.as_os_str()]).outcome();
+        outcome.expect_code(125).expect_error("is not a whole number from 1 to 10000");
+    }
 }

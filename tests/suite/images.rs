@@ -240,7 +240,8 @@ fn an_image_is_described_with_the_names_that_docker_has() {
     // By its digest, whatever it is called.
     bench.ok(&format!("inspect {digest}"));
     bench.ok(&format!("run {digest}"));
-    bench.fails("inspect nothing:1", 127, "the store has no such image");
+    bench.fails("inspect nothing:1", 127, "there is neither a sandbox nor an image `nothing:1`");
+    bench.fails("inspect --type image nothing:1", 127, "the store has no such image");
     bench.fails("inspect app:1 --format {{.ID}}", 125, "there is no `ID`; there are:");
 }
 

@@ -74,7 +74,14 @@ impl Inspect {
                 Err(_) => {}
             }
         }
-        Ok(described(&runtime.image(&name.parse()?)?))
+        match runtime.image(&name.parse()?) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.kind.is_none() => {
+                let name = aril::printable(name);
+                let error = anyhow::Error::from(error);
+                Err(error.context(format!("there is neither a sandbox nor an image `{name}`")))
+            }
+            image => Ok(described(&image?)),
+        }
     }
 }
 

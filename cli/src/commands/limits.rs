@@ -59,7 +59,7 @@ pub(super) struct LimitFlags {
     pids_limit: Option<Limit<u32>>,
 
     /// What it gets of processors beside others, from 1 to 10000 [default: 100]
-    #[arg(long, value_name = "WEIGHT", value_parser = count)]
+    #[arg(long, value_name = "WEIGHT", value_parser = weight)]
     cpu_weight: Option<Limit<u32>>,
 
     /// Memory and swap together, at least as much as --memory [default: unlimited]
@@ -112,6 +112,14 @@ fn size(text: &str) -> Result<Limit<Bytes>, aril::InvalidQuantity> {
 
 fn span(text: &str) -> Result<Limit<Duration>, aril::InvalidQuantity> {
     if text == UNLIMITED { Ok(Limit::Unlimited) } else { aril::parse_span(text).map(Limit::Of) }
+}
+
+fn weight(text: &str) -> Result<Limit<u32>, String> {
+    match text.parse() {
+        Ok(weight) if (1..=10_000).contains(&weight) => Ok(Limit::Of(weight)),
+        _ if text == UNLIMITED => Ok(Limit::Unlimited),
+        _ => Err(format!("`{text}` is not a whole number from 1 to 10000")),
+    }
 }
 
 fn count(text: &str) -> Result<Limit<u32>, String> {

@@ -322,7 +322,7 @@ impl Roster {
 
     /// Writes down what became of sandboxes whose keepers are gone, and removes what others left in
     /// the middle of their work. Says which sandboxes lost their keepers.
-    pub(crate) fn clear(&self) -> Result<Vec<SandboxId>, RosterError> {
+    pub(crate) fn clear(&self) -> Result<Vec<Resident>, RosterError> {
         for path in self.parts().iter().filter(|path| is_free(path)) {
             let _others_may_be_first = fs::remove_dir_all(path);
         }
@@ -337,10 +337,10 @@ impl Roster {
             };
             if resident.life != Life::Exited {
                 settle(&mut resident, boot != held.boot);
-                lost.push(id.clone());
                 if !resident.plan.remove {
                     held.write(&resident)?;
                 }
+                lost.push(resident.clone());
             }
             if resident.plan.remove {
                 held.remove(&id)?;

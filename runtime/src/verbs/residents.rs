@@ -10,6 +10,7 @@ use crate::error::ErrorKind;
 use crate::limits::Hold;
 use crate::limits::Limits;
 use crate::roster::Answer;
+use crate::roster::Ending;
 use crate::roster::FOLLOWING;
 use crate::roster::Happening;
 use crate::roster::Life;
@@ -100,8 +101,10 @@ impl Runtime {
         if !lost.is_empty() {
             sweep(self.cgroups());
         }
-        for id in lost {
-            roster.note(&id, "die", &[("reason", "keeper lost")]);
+        for resident in lost {
+            let reason = resident.ending.as_ref().map_or("", Ending::reason);
+            let image = resident.plan.image.as_str();
+            roster.note(&resident.id, "die", &[("image", image), ("reason", reason)]);
         }
         Ok(())
     }

@@ -146,6 +146,8 @@ fn a_start_of_the_host_in_between_is_told() {
     fs::write(&entry, value.to_string()).unwrap();
     let listed = den.listed("one");
     assert!(listed.ends_with("ago: host restarted|137|host restarted"), "{listed}");
+    let told = den.ok("events --filter event=die");
+    assert!(told.contains("reason=host restarted"), "{told}");
 }
 
 #[test]
