@@ -21,6 +21,11 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// How long ago something was, in its largest unit.
 pub(crate) fn ago(age: Duration) -> String {
+    format!("{} ago", span(age))
+}
+
+/// A span of time in its largest unit.
+pub(crate) fn span(span: Duration) -> String {
     const UNITS: [(u64, &str); 6] = [
         (365 * 86_400, "year"),
         (30 * 86_400, "month"),
@@ -29,11 +34,11 @@ pub(crate) fn ago(age: Duration) -> String {
         (3_600, "hour"),
         (60, "minute"),
     ];
-    let seconds = age.as_secs();
+    let seconds = span.as_secs();
     let found = UNITS.into_iter().find(|(unit, _)| *unit <= seconds);
     let (count, name) = found.map_or((seconds, "second"), |(unit, name)| (seconds / unit, name));
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {name}{plural} ago")
+    format!("{count} {name}{plural}")
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::Common;
 use super::inspect;
 use crate::report;
+use crate::words;
 
 /// List sandboxes that go on alone
 #[derive(Args, Debug)]
@@ -258,18 +259,10 @@ fn since(at: SystemTime) -> String {
 }
 
 fn in_words(span: Duration) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    let seconds = span.as_secs();
-    if seconds == 0 {
-        return "less than a second".to_owned();
+    match span.as_secs() {
+        0 => "less than a second".to_owned(),
+        _ => words::span(span),
     }
-    let units = [(DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1, "second")];
-    let unit = units.into_iter().find(|(size, _)| *size <= seconds);
-    let (count, unit) = unit.map_or((0, "second"), |(size, unit)| (seconds / size, unit));
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {unit}{plural}")
 }
 
 #[cfg(test)]
