@@ -144,8 +144,11 @@ fn cases() -> Vec<Case> {
     files.into_iter().flat_map(read).collect()
 }
 
+/// A guest, and what it is granted: what of the host, where it sees that, and what it may do with it.
+type LaidOut = (PathBuf, Vec<(PathBuf, String, Access)>);
+
 /// The guest of a case, and its grants, in a folder of the case's own.
-fn lay_out(case: &Case, bench: &Bench) -> (PathBuf, Vec<(PathBuf, String, Access)>) {
+fn lay_out(case: &Case, bench: &Bench) -> LaidOut {
     let guest = match (&case.guest, &case.guest_bytes, &case.guest_file) {
         (Some(text), None, None) => bench.file("guest.wat", text),
         (None, Some(bytes), None) => bench.file("guest.wasm", bytes),
@@ -174,7 +177,31 @@ fn lay_out(case: &Case, bench: &Bench) -> (PathBuf, Vec<(PathBuf, String, Access
 /// The door that people use.
 fn through_the_command_line(case: &Case) -> Told {
     let bench = Bench::with_shared_cache();
-    let (guest, grants) = lay_out(case, &bench);
+    let laid_out = lay_out(case, &bench);
+    through_the_command(case, &bench, laid_out, None)
+}
+
+/// The same, as a user who may do nothing that others may not.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+fn as_an_ordinary_user(case: &Case) -> Told {
+    let bench = Bench::new();
+    let (mut guest, grants) = lay_out(case, &bench);
+    if case.guest_file.is_some() {
+        // Where the repository is, he may have no business.
+        let own = bench.path().join(guest.file_name().unwrap());
+        fs::copy(guest, &own).unwrap();
+        guest = own;
+    }
+    let becoming = bench.give_to(12345);
+    through_the_command(case, &bench, (guest, grants), Some(becoming))
+}
+
+fn through_the_command(
+    case: &Case,
+    bench: &Bench,
+    (guest, grants): LaidOut,
+    within: Option<std::process::Command>,
+) -> Told {
     let record = bench.path().join("record.json");
     let mut args = vec!["--json".to_owned(), record.to_str().unwrap().to_owned()];
     for (name, amount) in &case.limits {
@@ -201,6 +228,10 @@ fn through_the_command_line(case: &Case) -> Told {
     args.extend(case.args.iter().cloned());
 
     let run = bench.run(args);
+    let run = match within {
+        Some(other) => run.within(other),
+        None => run,
+    };
     let run = match case.stdin.as_deref() {
         None => run,
         Some("open") => run.silent_input(),
@@ -428,6 +459,24 @@ fn every_case_holds_through_the_command_line() {
 
     for case in cases().iter().filter(|case| !skipped(case, "cli")) {
         for complaint in complaints(case, &through_the_command_line(case), Door::CommandLine) {
+            write!(wrong, "\n{}: {complaint}", case.name).unwrap();
+        }
+    }
+
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+#[test]
+fn every_case_holds_through_the_command_line_as_an_ordinary_user() {
+    if !rustix::process::geteuid().is_root() {
+        // Whoever runs the tests is one then.
+        return crate::support::skip("only root can become another user");
+    }
+    let mut wrong = String::new();
+
+    for case in cases().iter().filter(|case| !skipped(case, "cli")) {
+        for complaint in complaints(case, &as_an_ordinary_user(case), Door::CommandLine) {
             write!(wrong, "\n{}: {complaint}", case.name).unwrap();
         }
     }

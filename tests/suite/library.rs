@@ -37,9 +37,9 @@ use crate::guests::SLEEP;
 use crate::guests::SPIN;
 use crate::support::Bench;
 use crate::support::aril_path;
-
-/// The longest that a test waits for something that should be there at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::PATIENCE;
+use crate::waiting::end_of;
+use crate::waiting::until;
 
 /// A service, and a folder of its own.
 struct Service {
@@ -68,19 +68,6 @@ impl Service {
 
 fn spec(limits: Limits) -> SandboxSpec {
     SandboxSpec::new("guest").limits(limits)
-}
-
-async fn end_of(sandbox: &Sandbox) -> Exit {
-    tokio::time::timeout(PATIENCE, sandbox.wait()).await.expect("it did not end").unwrap()
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 async fn all_of(mut events: Events) -> Vec<Event> {

@@ -55,6 +55,9 @@ mod crash;
 // Guests of a few lines.
 mod guests;
 
+// How long tests of the library wait.
+mod waiting;
+
 // A registry of the tests' own, which misbehaves.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod hostile;

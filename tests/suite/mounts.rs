@@ -390,7 +390,7 @@ fn an_ordinary_user_may_be_granted_files_too() {
     bench.file("secret", "secret\n");
     bench.file("guest.wat", WRITES);
     let run = |flags: &[&str]| {
-        let theirs = give_all_to(&bench, 12345);
+        let theirs = bench.give_to(12345);
         // One is somebody else's.
         std::os::unix::fs::chown(bench.path().join("secret"), Some(0), Some(0)).unwrap();
         bench.run(flags.iter().chain(&["guest.wat"]).copied()).within(theirs).outcome()
@@ -507,7 +507,7 @@ fn the_files_of_an_image_are_covered_however_they_are_made_and_whoever_runs_it()
             let args = [&["--tmpfs", "/tmp:4k", "-v", "./conf:/file"], flags, &[image]].concat();
             let mut run = bench.run(args);
             if *user != 0 {
-                let own = give_all_to(&bench, *user);
+                let own = bench.give_to(*user);
                 run = run.within(own);
             }
             let outcome = run.outcome().expect_code(0);
@@ -515,14 +515,4 @@ fn the_files_of_an_image_are_covered_however_they_are_made_and_whoever_runs_it()
             assert_eq!(conf, "xonf\n", "{image} {flags:?} {user}: {outcome:?}");
         }
     }
-}
-
-/// Gives all of a bench to another user, as whom what it returns starts a program.
-fn give_all_to(bench: &Bench, user: u32) -> std::process::Command {
-    let owner = format!("{user}:{user}");
-    let given = std::process::Command::new("chown").args(["-R", &owner]).arg(bench.path()).status();
-    assert!(given.unwrap().success());
-    let mut command = std::process::Command::new("setpriv");
-    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
-    command
 }

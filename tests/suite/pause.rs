@@ -1,7 +1,6 @@
 //! A sandbox stands still and goes on, in a process of its own and in one that it shares.
 
 use std::time::Duration;
-use std::time::Instant;
 
 use aril::Bytes;
 use aril::Event;
@@ -22,9 +21,9 @@ use crate::guests::CAT;
 use crate::guests::SPIN;
 use crate::support::Bench;
 use crate::support::aril_path;
-
-/// The longest that a test waits for something that should be there at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::PATIENCE;
+use crate::waiting::end_of;
+use crate::waiting::until;
 
 const WAYS: [Isolation; 2] = [Isolation::Process, Isolation::Shared];
 
@@ -40,18 +39,6 @@ fn spec(isolation: Isolation) -> SandboxSpec {
 
 fn streaming(isolation: Isolation) -> SandboxSpec {
     spec(isolation).stdin(Input::Stream).stdout(Output::Stream)
-}
-
-async fn end_of(sandbox: &Sandbox) -> Exit {
-    tokio::time::timeout(PATIENCE, sandbox.wait()).await.expect("it did not end").unwrap()
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// Waits until this much time of the sandbox has passed from now on.

@@ -80,6 +80,15 @@ impl Bench {
         self.folder.path()
     }
 
+    /// Gives all of it to another user, as whom what this returns starts a program. Only root can.
+    #[cfg(all(target_os = "linux", not(aril_portable)))]
+    pub(crate) fn give_to(&self, user: u32) -> Command {
+        let owner = format!("{user}:{user}");
+        let given = Command::new("chown").args(["-R", &owner]).arg(self.path()).status();
+        assert!(given.unwrap().success());
+        becoming(user)
+    }
+
     pub(crate) fn cache(&self) -> &Path {
         &self.cache
     }
@@ -421,6 +430,14 @@ pub(crate) fn peak_memory(pid: u32) -> Option<u64> {
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
     assert!(status.success(), "`kill -s {name} {pid}` failed");
+}
+
+/// What starts a program as another user. Only root can.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+pub(crate) fn becoming(user: u32) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+    command
 }
 
 /// The processes that this one, or another, is the parent of.

@@ -35,9 +35,9 @@ use crate::support::children_of;
 use crate::support::signal;
 use crate::support::wait_until;
 use crate::support::worker_of;
-
-/// The longest that a test waits for something that should be there at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::PATIENCE;
+use crate::waiting::end_of;
+use crate::waiting::until;
 
 /// How long a worker may outlive its keeper.
 const OUTLIVES_MAX: Duration = Duration::from_millis(100);
@@ -71,19 +71,6 @@ impl Service {
 
 fn spec() -> SandboxSpec {
     SandboxSpec::new("guest").isolation(Isolation::Process)
-}
-
-async fn end_of(sandbox: &Sandbox) -> Exit {
-    tokio::time::timeout(PATIENCE, sandbox.wait()).await.expect("it did not end").unwrap()
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// Whether a process runs: one that has ended, and that nobody has waited for yet, does not.

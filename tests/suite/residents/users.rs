@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::guests::CAT;
 use crate::support::Bench;
 use crate::support::Run;
+use crate::support::becoming;
 use crate::support::skip;
 
 use super::Den;
@@ -15,13 +16,6 @@ use super::TICK;
 /// Users who own nothing here.
 const ONE: u32 = 12345;
 const OTHER: u32 = 23456;
-
-/// What starts a program as another user.
-fn becoming(user: u32) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
-    command
-}
 
 /// A place of a user's own; nothing, said aloud, where only root could give him one.
 fn theirs() -> Option<Den> {
@@ -32,9 +26,7 @@ fn theirs() -> Option<Den> {
     let den = Den::on(Bench::new());
     den.bench.file("tick.wat", TICK);
     den.bench.file("cat.wat", CAT);
-    let owner = format!("{ONE}:{ONE}");
-    let given = Command::new("chown").args(["-R", &owner]).arg(den.bench.path()).status();
-    assert!(given.unwrap().success());
+    let _as_one = den.bench.give_to(ONE);
     Some(den)
 }
 
