@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::capabilities::Input;
 use crate::capabilities::Output;
+use crate::error::whole;
 use crate::limits::LimitError;
 use crate::limits::Limits;
-use crate::error::whole;
 use crate::roster::Answer;
 use crate::roster::Asker;
 use crate::roster::Exec;
@@ -160,6 +160,15 @@ pub(super) async fn run(
         Ok(sandbox) => sandbox,
         Err(reason) => return answer(&mut asker, &Answer::Refused(reason)).await,
     };
+    post.note("exec", &[("command", &command)]);
+    let done = speak(asker, &sandbox).await;
+    sandbox.kill();
+    note_end(post, &sandbox, &command).await;
+    done
+}
+
+/// Hands on its streams until it has ended, or the one who asked leaves.
+async fn speak(mut asker: Asker, sandbox: &Sandbox) -> std::io::Result<()> {
     answer(&mut asker, &Answer::Done).await?;
     let (mut from, mut to) = tokio::io::split(asker);
     let (pieces, mut coming) = mpsc::channel(PIECES_MAX);
@@ -173,7 +182,7 @@ pub(super) async fn run(
             hand_on(&mut to, &frame).await?;
         }
         // It wrote its last: its process is gone, or about to go.
-        let code = sandbox.record().await.map_or(crate::roster::FAILED, |one| one.exit.code());
+        let code = sandbox.wait().await.map_or(crate::roster::FAILED, |exit| exit.code());
         hand_on(&mut to, &Frame::Ended(code)).await
     };
     let receiving = async {
@@ -193,8 +202,6 @@ pub(super) async fn run(
         sent = sending => sent,
         left = receiving => left,
     };
-    sandbox.kill();
-    note_end(post, &sandbox, &command).await;
     for stream in streams {
         stream.abort();
     }
@@ -229,8 +236,6 @@ async fn launched(post: &Post, guest: &Guest, exec: Exec) -> Result<Arc<Sandbox>
     if first.is_paused() {
         return Err("it is paused, and nothing runs beside it before `aril resume`".to_owned());
     }
-    let command = exec.command.join(" ");
-    post.note("exec", &[("command", &crate::sandbox::printable(&command))]);
     let spec = spec.limits(limits);
     let launched = guest.runtime.launch_beside(&artifact, spec, Some(&first)).await;
     let launched = launched.map(Arc::new).map_err(|error| whole(&error))?;
@@ -256,11 +261,7 @@ fn spec_of(post: &Post, guest: &Guest, exec: &Exec) -> Result<SandboxSpec, Strin
 }
 
 /// The program, ready to run.
-async fn prepared(
-    guest: &Guest,
-    exec: &Exec,
-    limits: Limits,
-) -> Result<Artifact, String> {
+async fn prepared(guest: &Guest, exec: &Exec, limits: Limits) -> Result<Artifact, String> {
     let source = match (&exec.file, &guest.image, exec.command.first()) {
         (Some(file), ..) => Source::file(file),
         (None, Some(image), Some(program)) if !image.is_artifact() => {
