@@ -90,6 +90,8 @@ pub(crate) struct Place<'a> {
     pub(crate) empty: &'a Path,
     /// What this process may use of control groups.
     pub(crate) cgroups: &'a Cgroups,
+    /// The sandbox in whose control group it is to live, where it is beside another one.
+    pub(crate) beside: Option<&'a Sandbox>,
 }
 
 impl Place<'_> {
@@ -98,13 +100,20 @@ impl Place<'_> {
         &self,
         spec: &SandboxSpec,
         amounts: &Amounts,
-    ) -> Result<Option<HeldGroup>, LaunchError> {
+    ) -> Result<Option<Arc<HeldGroup>>, LaunchError> {
+        if let Some(first) = self.beside {
+            let group = first.worker.as_ref().and_then(|worker| worker.group.clone());
+            if let Some(group) = &group {
+                group.check_room(amounts)?;
+            }
+            return Ok(group);
+        }
         if spec.requires_group {
             self.cgroups.can(Controller::Memory).map_err(|missing| LaunchError::Isolation {
                 reason: format!("a control group is required and missing: {missing}"),
             })?;
         }
-        HeldGroup::make(self.cgroups, amounts)
+        Ok(HeldGroup::make(self.cgroups, amounts)?.map(Arc::new))
     }
 }
 
@@ -181,10 +190,11 @@ pub(crate) async fn launch(
             // The worker has ended, and with it what it wrote.
             let _read = task.await;
         }
+        // Before its group goes.
+        let group = worker.close_group();
         let end = said.map(|Said { exit, denials, results }| {
             vitals.note_end(&exit);
-            // Before its group goes.
-            let stats = Stats { group: worker.group_stats(), ..vitals.stats() };
+            let stats = Stats { group, ..vitals.stats() };
             End { exit, stats, denials, results }
         });
         drop(lease);
@@ -212,7 +222,7 @@ async fn start(
     spec: &SandboxSpec,
     (streams, input_end): (&[Stream; 3], &InputEnd),
     figures: &File,
-    group: Option<HeldGroup>,
+    group: Option<Arc<HeldGroup>>,
 ) -> Result<(Arc<Worker>, child::Channel, File), LaunchError> {
     let failed = exhausted("no worker can be started");
     let (mut channel, far) = child::channel().map_err(&failed)?;
@@ -221,7 +231,7 @@ async fn start(
     let (leash, near_leash) = child::pipe().map_err(&failed)?;
     let (near_trapped, trapped) = child::pipe().map_err(&failed)?;
     child::do_not_wait(&near_trapped).map_err(&failed)?;
-    let doors = group.as_ref().map(HeldGroup::doors).transpose()?.unwrap_or_default();
+    let doors = group.as_deref().map(HeldGroup::doors).transpose()?.unwrap_or_default();
     let named = Files {
         artifact: place.artifact,
         figures,
@@ -250,6 +260,7 @@ async fn start(
         child,
         _leash: near_leash,
         group,
+        is_beside: place.beside.is_some(),
         cpu_at_start: AtomicU64::new(0),
         walls: OnceLock::new(),
         violation: OnceLock::new(),
@@ -375,7 +386,7 @@ impl Keeper {
     async fn without_a_word(&self) -> Result<Said, LaunchError> {
         match self.left().await? {
             ChildEnd::Signal(KILL)
-                if self.worker.group.as_ref().is_some_and(HeldGroup::was_out_of_memory) =>
+                if self.worker.group.as_deref().is_some_and(HeldGroup::was_out_of_memory) =>
             {
                 Ok(self.unsaid(Exit::OutOfMemory(MemoryWall::Cgroup)))
             }

@@ -38,12 +38,19 @@ pub(crate) const RESERVE: Bytes = Bytes::mib(8);
 /// How long the kernel may take to let go of processes that have ended.
 const REMOVING_MAX: Duration = Duration::from_secs(2);
 
+/// How long processes that were killed may take to be gone.
+const KILLING_MAX: Duration = Duration::from_secs(2);
+
 /// A control group that ends with this value.
 #[derive(Debug)]
 pub(super) struct HeldGroup {
     group: Group,
     has_memory: bool,
     has_cpu: bool,
+    /// How many of its processes the kernel had ended for want of memory before it was closed, and
+    /// for how many of them that was told.
+    ended_for_memory: AtomicU64,
+    told_of_memory: AtomicU64,
 }
 
 /// What of a guest's limits a control group holds on this host.
@@ -135,7 +142,8 @@ impl HeldGroup {
         }
         let group = cgroups.make(&name.to_string(), &controllers).map_err(failed)?;
         let (has_memory, has_cpu) = (group.has(Controller::Memory), group.has(Controller::Cpu));
-        let group = Self { group, has_memory, has_cpu };
+        let (ended_for_memory, told_of_memory) = (AtomicU64::new(0), AtomicU64::new(0));
+        let group = Self { group, has_memory, has_cpu, ended_for_memory, told_of_memory };
         for (name, hold) in Self::HOLDS {
             hold(&group, None, amounts).map_err(|error| match name {
                 // They are asked of the group, and held by other means as well.
@@ -308,16 +316,52 @@ impl HeldGroup {
         })
     }
 
-    /// Whether the kernel ended something in it because it was out of memory.
+    /// Whether a process of it that was killed was killed by the kernel for want of memory, as far as
+    /// can be told: of so many ends as the kernel made, and no more, it is said once of each.
     pub(super) fn was_out_of_memory(&self) -> bool {
-        self.has_memory && self.group.oom_kills().is_ok_and(|count| 0 < count)
+        let count = self.note_ended_for_memory();
+        let one_more = |told| (told < count).then_some(told + 1);
+        self.told_of_memory.fetch_update(Relaxed, Relaxed, one_more).is_ok()
+    }
+
+    fn note_ended_for_memory(&self) -> u64 {
+        let count = if self.has_memory { self.group.oom_kills().unwrap_or(0) } else { 0 };
+        self.ended_for_memory.fetch_max(count, Relaxed).max(count)
+    }
+
+    /// Refuses another worker where its processes are as many as they may be: those that are moved
+    /// into a group the kernel does not count against its limit.
+    pub(super) fn check_room(&self, amounts: &Amounts) -> Result<(), LaunchError> {
+        let Some(max) = amounts.pids else { return Ok(()) };
+        let failed = |error: GroupError| LaunchError::Exhausted { reason: told(&error) };
+        match self.group.usage().map_err(failed)?.pids {
+            Some(count) if u64::from(max) <= count => Err(LaunchError::Exhausted {
+                reason: format!(
+                    "its control group has {count} processes and threads, and its `pids` limit is \
+                     {max}; raise it with `aril update --pids-limit`"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Kills what is left in it. Nothing that is moved there later is.
+    pub(super) fn end_others(&self) {
+        self.note_ended_for_memory();
+        // Each has a keeper that ends it as well.
+        let _left = self.group.kill(KILLING_MAX);
+    }
+
+    /// Removes it, whoever holds it still: nothing is in it.
+    pub(super) fn remove(&self) {
+        // What cannot be removed now is removed by the next one that looks.
+        let _left = self.group.remove(REMOVING_MAX);
     }
 }
 
 impl Drop for HeldGroup {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next one that looks.
-        let _left = self.group.remove(REMOVING_MAX);
+        self.remove();
     }
 }
 

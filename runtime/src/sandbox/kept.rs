@@ -1,6 +1,7 @@
 //! A worker as its keeper holds it: what it is held to, what it uses, and how it is halted.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,7 +28,10 @@ pub(super) struct Worker {
     /// Closed with this process, however that ends; the worker is killed then.
     pub(super) _leash: File,
     /// What holds it as a whole; removed behind it.
-    pub(super) group: Option<HeldGroup>,
+    pub(super) group: Option<Arc<HeldGroup>>,
+    /// Whether that is another worker's, which it is beside: that one's keeper changes it, has it stand
+    /// still, and ends what is in it.
+    pub(super) is_beside: bool,
     /// Nanoseconds of processor time that it had used when its guest began.
     pub(super) cpu_at_start: AtomicU64,
     pub(super) walls: OnceLock<Vec<(Wall, WallStanding)>>,
@@ -53,6 +57,9 @@ impl Worker {
     /// else by a signal that it cannot refuse.
     pub(super) fn stand_still(&self, is_asked: bool) -> Result<bool, String> {
         if let Some(freezer) = self.freezer() {
+            if self.is_beside {
+                return Ok(true);
+            }
             return freezer.freeze_once().map_err(|error| told(&error));
         }
         if !is_asked {
@@ -64,6 +71,7 @@ impl Worker {
     /// Has it go on.
     pub(super) fn go_on(&self) -> Result<(), String> {
         match self.freezer() {
+            Some(_) if self.is_beside => Ok(()),
             Some(freezer) => freezer.let_go().map_err(|error| told(&error)),
             None => self.child.go_on().map_err(|error| error.to_string()),
         }
@@ -75,7 +83,7 @@ impl Worker {
     }
 
     fn freezer(&self) -> Option<&Group> {
-        self.group.as_ref().and_then(HeldGroup::freezer)
+        self.group.as_deref().and_then(HeldGroup::freezer)
     }
 
     /// Whether its guest began.
@@ -86,6 +94,7 @@ impl Worker {
     /// Holds it to other limits from now on.
     pub(super) fn update(&self, before: &Amounts, amounts: &Amounts) -> Result<(), LimitError> {
         match &self.group {
+            _ if self.is_beside => {}
             Some(group) => group.update(before, amounts)?,
             None => HeldGroup::refuse_without(amounts)?,
         }
@@ -96,12 +105,27 @@ impl Worker {
 
     /// What of the limits its control group holds.
     pub(super) fn held(&self) -> Held {
-        self.group.as_ref().map(HeldGroup::held).unwrap_or_default()
+        self.group.as_deref().map(HeldGroup::held).unwrap_or_default()
     }
 
     /// What its control group counts.
     pub(super) fn group_stats(&self) -> Option<GroupStats> {
-        self.group.as_ref().and_then(HeldGroup::stats)
+        self.group.as_deref().and_then(HeldGroup::stats)
+    }
+
+    /// Ends the workers beside it, which has ended, where it had any, and says what all of them used.
+    /// Their group is gone then.
+    pub(super) fn close_group(&self) -> Option<GroupStats> {
+        let Some(group) = self.group.as_ref() else { return None };
+        let is_shared = !self.is_beside && 1 < Arc::strong_count(group);
+        if is_shared {
+            group.end_others();
+        }
+        let stats = group.stats();
+        if is_shared {
+            group.remove();
+        }
+        stats
     }
 
     /// How the walls around it stand, as it said.

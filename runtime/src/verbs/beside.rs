@@ -1,6 +1,12 @@
 //! Another program beside a guest that goes on alone: with its files, and within its limits.
+//!
+//! It lives in the guest's own control group, where that has one: what both take together is what the
+//! guest may take. It stands still with the guest, is held to what the guest is held to from then on,
+//! and is gone when the guest's end is told.
 
+use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::Weak;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
@@ -10,6 +16,8 @@ use tokio::sync::mpsc;
 use crate::capabilities::Input;
 use crate::capabilities::Output;
 use crate::error::whole;
+use crate::limits::LimitError;
+use crate::limits::Limits;
 use crate::roster::Answer;
 use crate::roster::Asker;
 use crate::roster::Exec;
@@ -17,6 +25,8 @@ use crate::roster::Frame;
 use crate::roster::answer;
 use crate::roster::hand_on;
 use crate::roster::next_frame;
+use crate::sandbox::Exit;
+use crate::sandbox::PauseError;
 use crate::sandbox::Sandbox;
 use crate::sandbox::SandboxSpec;
 
@@ -31,6 +41,112 @@ const PIECES_MAX: usize = 16;
 /// How much is read of what it writes at a time.
 const CHUNK: usize = 16 << 10;
 
+/// The programs beside a guest.
+#[derive(Debug, Default)]
+pub(super) struct Company {
+    programs: RefCell<Vec<Weak<Sandbox>>>,
+    /// Held by whoever launches one, and by whoever does something to all: none is missed.
+    gate: tokio::sync::Mutex<()>,
+}
+
+impl Company {
+    /// Those that have not ended.
+    fn alive(&self) -> Vec<Arc<Sandbox>> {
+        let mut programs = self.programs.borrow_mut();
+        programs.retain(|one| 0 < one.strong_count());
+        programs.iter().filter_map(Weak::upgrade).filter(|one| !one.has_ended()).collect()
+    }
+
+    /// Holds the guest and those beside it to other limits; where one cannot be, all as before.
+    pub(super) async fn update(&self, guest: &Sandbox, changes: Limits) -> Result<(), String> {
+        let _gate = self.gate.lock().await;
+        let change = |one: &Sandbox| {
+            let mut before = Limits::default();
+            let changed = one.update(|limits| {
+                before = *limits;
+                *limits = limits.changed_by(changes);
+            });
+            changed.map(|()| before)
+        };
+        let before = change(guest).map_err(|error| error.to_string())?;
+        let mut done: Vec<(Arc<Sandbox>, Limits)> = Vec::new();
+        for one in self.alive() {
+            match change(&one) {
+                Ok(before) => done.push((one, before)),
+                // It ended meanwhile.
+                Err(_) if one.has_ended() => {}
+                Err(error) => {
+                    let back = |one: &Sandbox, before| -> Result<(), LimitError> {
+                        one.update(|limits| *limits = before)
+                    };
+                    let _as_before = back(guest, before);
+                    for (one, before) in done {
+                        let _as_before = back(&one, before);
+                    }
+                    return Err(format!(
+                        "a program beside it (`aril exec`) cannot be held to that: {error}; end it \
+                         first"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the guest and those beside it stand still; where one does not, all go on.
+    pub(super) async fn pause(&self, guest: &Sandbox) -> Result<(), PauseError> {
+        let _gate = self.gate.lock().await;
+        guest.pause().await?;
+        // Also where whoever asked leaves before all do.
+        let going_on = GoingOn(self, guest);
+        for one in self.alive() {
+            match one.pause().await {
+                Ok(()) | Err(PauseError::Ended) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        std::mem::forget(going_on);
+        Ok(())
+    }
+
+    /// Has the guest and those beside it go on.
+    pub(super) fn resume(&self, guest: &Sandbox) -> Result<(), PauseError> {
+        guest.resume()?;
+        self.resume_programs();
+        Ok(())
+    }
+
+    /// Has those beside a guest that goes on go on.
+    pub(super) fn resume_programs(&self) {
+        for one in self.alive() {
+            // It has ended.
+            let _gone = one.resume();
+        }
+    }
+
+    /// Ends those that are left behind a guest, and waits until they are gone.
+    pub(super) async fn end(&self) {
+        let _gate = self.gate.lock().await;
+        let left = self.alive();
+        for one in &left {
+            one.kill();
+        }
+        for one in &left {
+            // How is told by whoever runs it.
+            let _end = one.wait().await;
+        }
+    }
+}
+
+/// A guest that stands still alone, until those beside it do.
+struct GoingOn<'a>(&'a Company, &'a Sandbox);
+
+impl Drop for GoingOn<'_> {
+    fn drop(&mut self) {
+        let _gone = self.0.resume(self.1);
+    }
+}
+
 /// Runs a program beside the guest for somebody who asks, and hands on its streams until it ends. It is
 /// ended with the guest, and where the one who asked leaves.
 pub(super) async fn run(
@@ -39,11 +155,20 @@ pub(super) async fn run(
     guest: &Guest,
     exec: Exec,
 ) -> std::io::Result<()> {
-    let mut ends = post.ends();
+    let command = crate::sandbox::printable(&exec.command.join(" "));
     let sandbox = match launched(post, guest, exec).await {
         Ok(sandbox) => sandbox,
         Err(reason) => return answer(&mut asker, &Answer::Refused(reason)).await,
     };
+    post.note("exec", &[("command", &command)]);
+    let done = speak(asker, &sandbox).await;
+    sandbox.kill();
+    note_end(post, &sandbox, &command).await;
+    done
+}
+
+/// Hands on its streams until it has ended, or the one who asked leaves.
+async fn speak(mut asker: Asker, sandbox: &Sandbox) -> std::io::Result<()> {
     answer(&mut asker, &Answer::Done).await?;
     let (mut from, mut to) = tokio::io::split(asker);
     let (pieces, mut coming) = mpsc::channel(PIECES_MAX);
@@ -57,7 +182,7 @@ pub(super) async fn run(
             hand_on(&mut to, &frame).await?;
         }
         // It wrote its last: its process is gone, or about to go.
-        let code = sandbox.record().await.map_or(crate::roster::FAILED, |one| one.exit.code());
+        let code = sandbox.wait().await.map_or(crate::roster::FAILED, |exit| exit.code());
         hand_on(&mut to, &Frame::Ended(code)).await
     };
     let receiving = async {
@@ -76,24 +201,46 @@ pub(super) async fn run(
     let done = tokio::select! {
         sent = sending => sent,
         left = receiving => left,
-        // The guest ended, and its files and its limits with it.
-        _ = ends.changed() => Ok(()),
     };
-    sandbox.kill();
     for stream in streams {
         stream.abort();
     }
     done
 }
 
+/// Writes down how it ended.
+async fn note_end(post: &Post, sandbox: &Sandbox, command: &str) {
+    let (code, reason) = match sandbox.wait().await {
+        Ok(exit) => {
+            if matches!(exit, Exit::OutOfMemory(_)) {
+                post.note("oom", &[("command", command)]);
+            }
+            (exit.code(), exit.reason())
+        }
+        Err(_) => (crate::roster::FAILED, "failed"),
+    };
+    let code = code.to_string();
+    post.note("exec_die", &[("command", command), ("exitCode", &code), ("reason", reason)]);
+}
+
 async fn launched(post: &Post, guest: &Guest, exec: Exec) -> Result<Arc<Sandbox>, String> {
-    post.sandbox().map_err(|_| "it is not running just now".to_owned())?;
+    let is_gone = |_| "it is not running just now".to_owned();
+    post.sandbox().map_err(is_gone)?;
     let spec = spec_of(post, guest, &exec)?;
     let artifact = prepared(guest, &exec, spec.limits).await?;
-    let command = exec.command.join(" ");
-    post.note("exec", &[("command", &crate::sandbox::printable(&command))]);
-    let launched = guest.runtime.launch(&artifact, spec).await;
-    launched.map(Arc::new).map_err(|error| whole(&error))
+    let company = post.company();
+    let _gate = company.gate.lock().await;
+    // What happened meanwhile happened to it as well.
+    let limits = guest.spec.limits.changed_by(post.changes());
+    let first = post.sandbox().map_err(is_gone)?;
+    if first.is_paused() {
+        return Err("it is paused, and nothing runs beside it before `aril resume`".to_owned());
+    }
+    let spec = spec.limits(limits);
+    let launched = guest.runtime.launch_beside(&artifact, spec, Some(&first)).await;
+    let launched = launched.map(Arc::new).map_err(|error| whole(&error))?;
+    company.programs.borrow_mut().push(Arc::downgrade(&launched));
+    Ok(launched)
 }
 
 /// The guest's spec, but for what is asked to be otherwise.
@@ -114,11 +261,7 @@ fn spec_of(post: &Post, guest: &Guest, exec: &Exec) -> Result<SandboxSpec, Strin
 }
 
 /// The program, ready to run.
-async fn prepared(
-    guest: &Guest,
-    exec: &Exec,
-    limits: crate::limits::Limits,
-) -> Result<Artifact, String> {
+async fn prepared(guest: &Guest, exec: &Exec, limits: Limits) -> Result<Artifact, String> {
     let source = match (&exec.file, &guest.image, exec.command.first()) {
         (Some(file), ..) => Source::file(file),
         (None, Some(image), Some(program)) if !image.is_artifact() => {

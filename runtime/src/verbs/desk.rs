@@ -79,6 +79,7 @@ pub(super) struct Post {
     /// How often it ended, and with which code last.
     ends: watch::Sender<(u32, u8)>,
     askers: Cell<usize>,
+    company: beside::Company,
 }
 
 impl std::fmt::Debug for Post {
@@ -106,6 +107,7 @@ impl Post {
             output: broadcast::channel(PIECES_MAX).0,
             ends: watch::channel((0, 0)).0,
             askers: Cell::default(),
+            company: beside::Company::default(),
         })
     }
 
@@ -151,6 +153,7 @@ impl Post {
         self.note("stop", &[]);
         if self.resident.borrow().life == Life::Paused {
             self.change(|resident| resident.life = Life::Running);
+            self.company.resume_programs();
         }
     }
 
@@ -179,10 +182,16 @@ impl Post {
         self.input.replace(None);
     }
 
-    /// Its guest has ended.
-    pub(super) fn left(&self) {
+    /// Its guest has ended, and whatever ran beside it ends.
+    pub(super) async fn left(&self) {
         self.sandbox.replace(None);
         self.input.replace(None);
+        self.company.end().await;
+    }
+
+    /// The programs beside it.
+    pub(super) fn company(&self) -> &beside::Company {
+        &self.company
     }
 
     /// Its guest is about to be started again.
@@ -259,11 +268,6 @@ impl Post {
         }
     }
 
-    /// Tells of ends, by their count and code.
-    pub(super) fn ends(&self) -> watch::Receiver<(u32, u8)> {
-        self.ends.subscribe()
-    }
-
     pub(super) fn sandbox(&self) -> Result<Arc<Sandbox>, Answer> {
         let sandbox = self.sandbox.borrow().clone();
         sandbox.ok_or_else(|| refusal("it is not running just now"))
@@ -305,21 +309,22 @@ impl Post {
                 let changes =
                     limits.read().ok_or_else(|| refusal("what it asks for is out of range"))?;
                 let sandbox = self.sandbox()?;
-                let updated = sandbox.update(|limits| *limits = limits.changed_by(changes));
-                updated.map_err(refusal)?;
+                self.company.update(&sandbox, changes).await.map_err(refusal)?;
                 self.changes.set(self.changes.get().changed_by(changes));
                 self.change(|resident| resident.limits = sandbox.holds());
                 self.note("update", &[]);
                 Ok(Answer::Done)
             }
             Request::Pause => {
-                self.sandbox()?.pause().await.map_err(refusal)?;
+                let sandbox = self.sandbox()?;
+                self.company.pause(&sandbox).await.map_err(refusal)?;
                 self.change(|resident| resident.life = Life::Paused);
                 self.note("pause", &[]);
                 Ok(Answer::Done)
             }
             Request::Resume => {
-                self.sandbox()?.resume().map_err(refusal)?;
+                let sandbox = self.sandbox()?;
+                self.company.resume(&sandbox).map_err(refusal)?;
                 self.change(|resident| resident.life = Life::Running);
                 self.note("unpause", &[]);
                 Ok(Answer::Done)

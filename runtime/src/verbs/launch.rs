@@ -99,17 +99,32 @@ impl Runtime {
     /// for another sandbox. What the guest itself is refused at its start is its
     /// [`Exit`](crate::Exit), not an error.
     pub async fn launch(&self, artifact: &Artifact, spec: SandboxSpec) -> Result<Sandbox, Error> {
+        self.launch_beside(artifact, spec, None).await
+    }
+
+    /// The same; where there is a first one, in that one's control group, which ends with it.
+    pub(super) async fn launch_beside(
+        &self,
+        artifact: &Artifact,
+        spec: SandboxSpec,
+        first: Option<&Sandbox>,
+    ) -> Result<Sandbox, Error> {
         let span = spans::guest(artifact, &spec);
         let launching = spans::launch(&span);
-        let launched = self.launch_told(artifact, spec).instrument(span.clone()).await;
+        let launched = self.launch_told(artifact, spec, first).instrument(span.clone()).await;
         drop(launching);
         spans::noted(&span, launched)
     }
 
-    async fn launch_told(&self, artifact: &Artifact, spec: SandboxSpec) -> Result<Sandbox, Error> {
+    async fn launch_told(
+        &self,
+        artifact: &Artifact,
+        spec: SandboxSpec,
+        first: Option<&Sandbox>,
+    ) -> Result<Sandbox, Error> {
         let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
         if spec.isolation == Isolation::Process {
-            return self.launch_apart(artifact, &spec).await;
+            return self.launch_apart(artifact, &spec, first).await;
         }
         refuse_walls(&spec).map_err(failed)?;
         spec.limits.need_no_group().map_err(|error| failed(error.into()))?;
@@ -148,6 +163,7 @@ impl Runtime {
         &self,
         artifact: &Artifact,
         spec: &SandboxSpec,
+        first: Option<&Sandbox>,
     ) -> Result<Sandbox, Error> {
         let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
         // What cannot be is refused before anything is started.
@@ -155,11 +171,11 @@ impl Runtime {
         self.check_grants(spec).map_err(failed)?;
         let kind = self.kind_apart(&spec.limits);
         Span::current().record("kind", kind.word());
-        match self.launch_worker(artifact, spec, kind).await? {
+        match self.launch_worker(artifact, (spec, first), kind).await? {
             // Made by another build, or broken where its footer cannot tell: once more.
             Err(LaunchError::Stale { .. }) => {
                 self.inner.cache.forget(&artifact.inner.known, kind);
-                self.launch_worker(artifact, spec, kind).await?.map_err(failed)
+                self.launch_worker(artifact, (spec, first), kind).await?.map_err(failed)
             }
             launched => launched.map_err(failed),
         }
@@ -185,7 +201,7 @@ impl Runtime {
     async fn launch_worker(
         &self,
         artifact: &Artifact,
-        spec: &SandboxSpec,
+        (spec, first): (&SandboxSpec, Option<&Sandbox>),
         kind: Kind,
     ) -> Result<Result<Sandbox, LaunchError>, Error> {
         let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
@@ -217,6 +233,7 @@ impl Runtime {
             kind,
             empty: self.inner.cache.empty(),
             cgroups: self.cgroups(),
+            beside: first,
         };
         // What is granted stays held here as well: volumes that somebody uses are not removed.
         let lease = Box::new(spec.capabilities.directories.clone());

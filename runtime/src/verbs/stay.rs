@@ -142,7 +142,7 @@ impl Stay {
             let _read = stream.await;
         }
         denials.abort();
-        self.post.left();
+        self.post.left().await;
         ending
     }
 

@@ -1,5 +1,6 @@
 //! Sandboxes that go on alone: `aril run -d`, and every verb that finds one again.
 
+mod beside;
 mod control;
 mod faults;
 mod full;
