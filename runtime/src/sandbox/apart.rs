@@ -37,6 +37,7 @@ use crate::process::last_call;
 use crate::process::receive_async;
 use crate::process::send_async;
 
+use super::disk;
 use super::event::Event;
 use super::exit::Exit;
 use super::exit::MemoryWall;
@@ -150,6 +151,7 @@ pub(crate) async fn launch(
     }
     capabilities::check(&spec.capabilities)?;
     mounts::check(spec, true)?;
+    let room = disk::room_of(spec)?;
     let (figures, shared) =
         Figures::shared().map_err(exhausted("nothing can be shared with a worker"))?;
     let vitals = Arc::new(Vitals::of(figures, &amounts));
@@ -172,7 +174,7 @@ pub(crate) async fn launch(
         (spec.limits, captures),
         amounts.open_files.unwrap_or(u32::MAX),
         (ends, captured),
-        Some(Arc::clone(&keeper.worker)),
+        (Some(Arc::clone(&keeper.worker)), room.clone()),
     );
     let worker = Arc::clone(&keeper.worker);
     tokio::spawn(async move {
@@ -184,7 +186,8 @@ pub(crate) async fn launch(
         let end = said.map(|Said { exit, denials, results }| {
             vitals.note_end(&exit);
             // Before its group goes.
-            let stats = Stats { group: worker.group_stats(), ..vitals.stats() };
+            let disk = disk::used(room.as_ref());
+            let stats = Stats { group: worker.group_stats(), disk, ..vitals.stats() };
             End { exit, stats, denials, results }
         });
         drop(lease);

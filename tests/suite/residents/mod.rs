@@ -2,6 +2,7 @@
 
 mod control;
 mod faults;
+mod files;
 mod full;
 mod kills;
 mod life;
