@@ -17,11 +17,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("--network", "a guest has no network, whatever is asked for"),
     ("--mount", "what `-v HOST:GUEST[:ro]` and `--tmpfs PATH[:size=SIZE]` are for"),
     ("--dir", "directories are granted with `-v HOST:GUEST[:ro]`"),
-    (
-        "--storage-opt",
-        "a limit on what is written to disk is not built yet; `--read-only` and `--tmpfs \
-         PATH:size=SIZE` leave room in memory alone",
-    ),
+    ("--storage-opt", "a limit on what a guest writes over an image's files is `--disk SIZE`"),
     ("-u", "a guest acts on files as you; run `aril` as another user"),
     ("--user", "a guest acts on files as you; run `aril` as another user"),
     ("--privileged", "there is nothing that a guest could be given all of; grant what it needs"),

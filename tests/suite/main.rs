@@ -36,6 +36,10 @@ mod image_files;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod volumes;
 
+// What a guest writes over an image's files is held to a size.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod disk;
+
 // A real registry.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod docker_registry;

@@ -69,6 +69,11 @@ pub(super) struct LimitFlags {
     /// Memory beyond which some is taken back, or first taken back [default: unlimited]
     #[arg(long, value_name = "SIZE", value_parser = limit::<Bytes>)]
     memory_reservation: Option<Limit<Bytes>>,
+
+    /// Bytes in files that are the guest's own: those that it writes over an image's [default:
+    /// unlimited]
+    #[arg(long, value_name = "SIZE", value_parser = limit::<Bytes>)]
+    disk: Option<Limit<Bytes>>,
 }
 
 impl LimitFlags {
@@ -88,6 +93,7 @@ impl LimitFlags {
             cpu_weight: self.cpu_weight.unwrap_or_default(),
             memory_swap: self.memory_swap.unwrap_or_default(),
             memory_reservation: self.memory_reservation.unwrap_or_default(),
+            disk: self.disk.unwrap_or_default(),
         }
     }
 }

@@ -241,7 +241,7 @@ impl Run {
         progress.done();
         let artifact = prepared.map_err(|error| self.explained(error))?;
         let mut files = match files {
-            Some(image) => runtime.image_files(&image, self.access_to_image())?,
+            Some(image) => runtime.image_files_within(&image, self.access_to_image(), &limits)?,
             None => None,
         };
         for (name, guest, access) in volumes {

@@ -167,6 +167,7 @@ pub(super) fn told(sample: &Sample, shares: &HashMap<String, f64>) -> Value {
         "BlockIO": blocks.map_or_else(unknown, |(read, written)| format!("{read} / {written}")),
         "PIDs": pids.map_or_else(unknown, |count| count.to_string()),
         "ProcessMemBytes": group.and_then(|group| group.memory).map(Bytes::get),
+        "DiskBytes": stats.disk.map(Bytes::get),
         "Denials": stats.denials,
         "Paused": usage.is_paused,
     })

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use crate::platform::files;
+use crate::platform::room::Room;
 use crate::units::Bytes;
 
 /// What a guest may do with what it sees.
@@ -37,6 +38,10 @@ pub struct Directory {
     _lock: Option<Arc<File>>,
     /// Whether it is ours: an image's files or a volume, which are among what is kept.
     is_ours: bool,
+    /// Whether it is the guest's own, and gone with it.
+    is_private: bool,
+    /// What bounds what is written there, if anything does.
+    room: Option<Arc<Room>>,
     /// It as a mount of its own, which is mounted nowhere, where it is one or somebody could make
     /// one: what is granted in it can be mounted there.
     mount: Option<Arc<File>>,
@@ -97,6 +102,8 @@ impl Directory {
             beside: Arc::default(),
             _lock: None,
             is_ours: true,
+            is_private: false,
+            room: None,
             mount: None,
             files: Vec::new(),
             holds_files_alone: false,
@@ -106,6 +113,22 @@ impl Directory {
     /// The same, with a lock that is held as long as it is granted.
     pub(crate) fn locked(self, lock: File) -> Self {
         Self { _lock: Some(Arc::new(lock)), is_ours: true, ..self }
+    }
+
+    /// The same, as one that is the guest's own and gone with it, in the room that there is for it, if
+    /// its size is bounded.
+    pub(crate) fn private(self, room: Option<Arc<Room>>) -> Self {
+        Self { is_private: true, room, ..self }
+    }
+
+    /// Whether it is the guest's own to write, and gone with it.
+    pub(crate) fn is_own_to_write(&self) -> bool {
+        self.is_private && self.access == Access::ReadWrite
+    }
+
+    /// What bounds what is written there, if anything does.
+    pub(crate) fn room(&self) -> Option<&Arc<Room>> {
+        self.room.as_ref()
     }
 
     /// The same, as a mount of its own that is mounted nowhere.
@@ -155,6 +178,10 @@ impl Directory {
     pub(crate) fn check_beside(&self, cache: &Path, data: Option<&Path>) -> Result<(), GrantError> {
         // Looking takes a dozen calls, and what is held by handle does not change.
         let is_known = |known: &Kept| known.cache == cache && known.data.as_deref() == data;
+        // Of what is in memory of its own, no folder is a part.
+        if self.room.is_some() {
+            return Ok(());
+        }
         if self.access == Access::ReadOnly || self.beside.get().is_some_and(is_known) {
             return Ok(());
         }

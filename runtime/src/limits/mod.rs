@@ -75,8 +75,9 @@ impl<T> From<T> for Limit<T> {
 /// | `cpu_weight` | none: as every group has it, 100 | the guest waits for its share |
 /// | `memory_swap` | none | as for `memory`, or the kernel ends it: `out_of_memory` |
 /// | `memory_reservation` | none | its memory is taken back, and it is slowed down |
+/// | `disk` | none | the guest is told that there is no room (`ENOSPC`) |
 ///
-/// The last four are a control group's alone: asked for, they are refused where a guest has none,
+/// The four before the last are a control group's alone: asked for, they are refused where a guest has none,
 /// because it shares its process or because this host gives none.
 ///
 /// A guest runs on one thread, so a runaway guest costs the host one processor at the most until
@@ -120,6 +121,15 @@ pub struct Limits {
     /// this is the first to be taken back when memory is short (cgroup v1), or is taken back in any
     /// case, and slows the guest down (v2: `memory.high`). No more than `memory`.
     pub memory_reservation: Limit<Bytes>,
+    /// Bytes in files that are the guest's own and gone with it: what it writes over an image's files,
+    /// and in the volumes that an image names. It is held by room of that size in memory, for which the
+    /// files must be made by [`Runtime::image_files_within`](crate::Runtime::image_files_within);
+    /// asked for where there are no such files, it is refused. What is granted of the host, volumes
+    /// that outlive the guest and directories in memory are not counted. Whole pages of 4 KiB count,
+    /// and there are no more files than pages, and 64.
+    ///
+    /// What is in use of it is memory: of the guest, where a control group counts that.
+    pub disk: Limit<Bytes>,
 }
 
 /// Memory by default, in total.
@@ -149,11 +159,14 @@ pub(crate) const STACK_MIN: Bytes = Bytes::kib(64);
 /// The largest stack.
 pub(crate) const STACK_MAX: Bytes = Bytes::mib(8);
 
+/// The least room for files: what the kernel gives out at once.
+pub(crate) const DISK_MIN: Bytes = Bytes::kib(4);
+
 /// The weights that there are.
 pub(crate) const WEIGHTS: RangeInclusive<u32> = 1..=10_000;
 
 /// The names of all limits, in the order of the fields.
-pub(crate) const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 15] = [
     "memory",
     "cpus",
     "deadline",
@@ -168,6 +181,7 @@ pub(crate) const NAMES: [&str; 14] = [
     "cpu_weight",
     "memory_swap",
     "memory_reservation",
+    "disk",
 ];
 
 /// The limits of one sandbox as they hold: `None` is no limit.
@@ -187,6 +201,7 @@ pub(crate) struct Amounts {
     pub(crate) cpu_weight: Option<u32>,
     pub(crate) memory_swap: Option<Bytes>,
     pub(crate) memory_reservation: Option<Bytes>,
+    pub(crate) disk: Option<Bytes>,
 }
 
 impl<T: Copy> Limit<T> {
@@ -215,6 +230,7 @@ impl Limits {
             cpu_weight: self.cpu_weight.changed_by(changes.cpu_weight),
             memory_swap: self.memory_swap.changed_by(changes.memory_swap),
             memory_reservation: self.memory_reservation.changed_by(changes.memory_reservation),
+            disk: self.disk.changed_by(changes.disk),
         }
     }
 
@@ -265,10 +281,11 @@ impl Limits {
             cpu_weight: self.cpu_weight.or(None),
             memory_swap: self.memory_swap.or(None),
             memory_reservation: self.memory_reservation.or(None),
+            disk: self.disk.or(None),
         })
     }
 
-    /// Refuses what no control group could be held to, beside this much memory.
+    /// Refuses amounts that nothing could be held to, beside this much memory.
     fn check_ranges(&self, memory: Option<Bytes>) -> Result<(), LimitError> {
         let refuse = |name, amount: &dyn fmt::Display, range: String| {
             Err(LimitError::OutOfRange { name, amount: amount.to_string(), range })
@@ -278,6 +295,11 @@ impl Limits {
         {
             let range = format!("it can be from {} to {}", WEIGHTS.start(), WEIGHTS.end());
             return refuse("cpu_weight", &weight, range);
+        }
+        if let Limit::Of(amount) = self.disk
+            && amount < DISK_MIN
+        {
+            return refuse("disk", &amount, format!("it takes {DISK_MIN} at least"));
         }
         match (self.memory_swap, memory) {
             (Limit::Of(both), None) => {
@@ -406,10 +428,12 @@ pub enum Rung {
     /// A control group: the kernel counts all that the guest's process takes. For memory, behind
     /// the meter.
     Cgroup,
+    /// A file system in memory, which has a size.
+    Tmpfs,
 }
 
 impl Rung {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::None,
         Self::Meter,
         Self::Watchdog,
@@ -419,6 +443,7 @@ impl Rung {
         Self::Count,
         Self::Engine,
         Self::Cgroup,
+        Self::Tmpfs,
     ];
 
     /// The word for it in records and tables.
@@ -433,6 +458,7 @@ impl Rung {
             Self::Count => "count",
             Self::Engine => "engine",
             Self::Cgroup => "cgroup",
+            Self::Tmpfs => "tmpfs",
         }
     }
 }
@@ -500,6 +526,7 @@ impl Limits {
                 amounts.memory_reservation,
                 Rung::Cgroup,
             ),
+            hold("disk", &self.disk, amounts.disk, Rung::Tmpfs),
         ]
     }
 }
@@ -536,7 +563,8 @@ mod tests {
             change(&mut limits);
             limits.amounts(false)
         };
-        let refused: [(&str, Change); 6] = [
+        let refused: [(&str, Change); 7] = [
+            ("disk", |limits| limits.disk = Bytes::new(4095).into()),
             ("pids", |limits| limits.pids = 0.into()),
             ("cpu_weight", |limits| limits.cpu_weight = 0.into()),
             ("cpu_weight", |limits| limits.cpu_weight = 10_001.into()),

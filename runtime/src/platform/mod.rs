@@ -33,6 +33,7 @@ pub(crate) use host::numbers;
 pub(crate) use host::overlay;
 pub(crate) use host::privileges;
 pub(crate) use host::process;
+pub(crate) use host::room;
 pub(crate) use host::seccomp;
 pub(crate) use host::signals;
 pub(crate) use host::socket;

@@ -10,7 +10,9 @@ use crate::content::Folder;
 use crate::content::FolderError;
 use crate::platform::Kind;
 use crate::platform::files;
+use crate::platform::mounts;
 use crate::platform::overlay;
+use crate::platform::room::Room;
 use crate::platform::tree;
 use crate::platform::tree::Directory;
 
@@ -73,6 +75,8 @@ struct Place {
     _lock: File,
     lock_path: PathBuf,
     name: String,
+    /// Whether an overlay has its place there.
+    is_settled: bool,
     is_removed: bool,
 }
 
@@ -127,9 +131,15 @@ impl Writables {
         let opened_as = place.path();
         let directory = lay_over(root.path(), &opened_as);
         let directory = directory.map_err(|source| WritableError::Overlay { source })?;
-        let ((directory, mount), root) = (directory, Some(root.clone()));
-        let (directory, mount) = (Some(directory), Some(Arc::new(mount)));
-        Ok(Writable { directory, mount, opened_as, means: Means::Overlay, _root: root, place })
+        Ok(Writable::laid(directory, root, place))
+    }
+
+    /// The same where what changes is kept in room of a bounded size.
+    pub(crate) fn bounded(&self, root: &Root, room: &Room) -> Result<Writable, WritableError> {
+        let place = self.place()?;
+        let laid = room.lay_over(root.path(), &place.name, &place.path());
+        let laid = laid.map_err(|source| WritableError::Overlay { source })?;
+        Ok(Writable::laid(laid, root, place))
     }
 
     /// A view by a copy, which shares what is in files where the file system can.
@@ -151,21 +161,31 @@ impl Writables {
         Ok(Writable { directory, mount: None, opened_as, means, _root: None, place })
     }
 
-    /// A directory to be written to beside a root, with what the root has at this path.
-    pub(crate) fn beside(&self, root: &Root, guest: &str) -> Result<Writable, WritableError> {
+    /// A directory to be written to beside a root, with what the root has at this path; in the room
+    /// that there is for it, if its size is bounded.
+    pub(crate) fn beside(
+        &self,
+        root: &Root,
+        guest: &str,
+        room: Option<&Room>,
+    ) -> Result<Writable, WritableError> {
         let place = self.place()?;
         let opened_as = place.path();
-        let copied = Directory::open(&opened_as).and_then(|to| {
+        let to = match room {
+            Some(room) => room.directory(&place.name),
+            None => Directory::open(&opened_as).map(|to| (to, None)),
+        };
+        let copied = to.and_then(|(to, mount)| {
             copy_from(root, guest, &to)?;
-            to.into_file()
+            Ok((to.into_file()?, mount))
         });
-        let directory = copied.map_err(|source| WritableError::File {
+        let (directory, mount) = copied.map_err(|source| WritableError::File {
             what: "copy files of the image to",
             path: opened_as.clone(),
             source,
         })?;
-        let directory = Some(directory);
-        Ok(Writable { directory, mount: None, opened_as, means: Means::Copy, _root: None, place })
+        let (directory, mount) = (Some(directory), mount.map(Arc::new));
+        Ok(Writable { directory, mount, opened_as, means: Means::Copy, _root: None, place })
     }
 
     /// What means this host has, the best first, and why not, found out by trying. Where an overlay
@@ -186,6 +206,20 @@ impl Writables {
             tree::share_content(&directory.open_file("from")?, &to)
         };
         Ok(vec![(Means::Overlay, overlay()), (Means::Reflink, reflink()), (Means::Copy, Ok(()))])
+    }
+
+    /// Tries whether a view can be bounded here, as [`Self::means`] tries.
+    pub(crate) fn try_bounded(&self) -> Result<(), WritableError> {
+        let place = self.place()?;
+        let tried = if overlay::needs_namespace() {
+            overlay::try_namespace()
+        } else {
+            /// A few pages.
+            const SIZE: u64 = 64 << 10;
+            let laid = |room: Room| room.lay_over(&place.path(), &place.name, &place.path());
+            Room::new(Some(SIZE)).and_then(laid).map(drop)
+        };
+        tried.map_err(|source| WritableError::Overlay { source })
     }
 
     /// How many views those left who were killed.
@@ -233,7 +267,8 @@ impl Writables {
         let name = lock_path.file_name().expect("it is in the folder").to_string_lossy();
         let name = format!("{name}{FILES}");
         let folder = self.folder.clone();
-        let place = Place { folder, _lock: lock, lock_path, name, is_removed: false };
+        let place =
+            Place { folder, _lock: lock, lock_path, name, is_settled: false, is_removed: false };
         let failed = |source| WritableError::File { what: "create", path: place.path(), source };
         Directory::open(self.folder.path())
             .and_then(|folder| folder.create_directory(&place.name, 0o755))
@@ -281,6 +316,16 @@ fn lay_over(lower: &Path, within: &Path) -> io::Result<(File, File)> {
 }
 
 impl Writable {
+    /// A view by an overlay: what it shows, and it as a mount.
+    fn laid((directory, mount): (File, File), root: &Root, mut place: Place) -> Self {
+        let opened_as = place.path();
+        // Where it cannot be, it can be mounted for one guest: who tries it for a second is told.
+        place.is_settled = mounts::settle(&mount, &opened_as).unwrap_or(false);
+        let (directory, mount) = (Some(directory), Some(Arc::new(mount)));
+        let root = Some(root.clone());
+        Self { directory, mount, opened_as, means: Means::Overlay, _root: root, place }
+    }
+
     /// The root of the view. Nothing else leads to that of an overlay.
     pub(crate) fn directory(&self) -> &File {
         self.directory.as_ref().expect("it is there until it is removed")
@@ -379,6 +424,13 @@ impl Place {
     }
 
     fn remove(&mut self) -> Result<(), WritableError> {
+        if std::mem::take(&mut self.is_settled) {
+            mounts::leave(&self.path()).map_err(|source| WritableError::File {
+                what: "unmount",
+                path: self.path(),
+                source,
+            })?;
+        }
         Directory::open(self.folder.path())
             .and_then(|folder| remove(&folder, &self.name))
             .and_then(|()| std::fs::remove_file(&self.lock_path))

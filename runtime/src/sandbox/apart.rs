@@ -37,6 +37,7 @@ use crate::process::last_call;
 use crate::process::receive_async;
 use crate::process::send_async;
 
+use super::disk;
 use super::event::Event;
 use super::exit::Exit;
 use super::exit::MemoryWall;
@@ -159,6 +160,7 @@ pub(crate) async fn launch(
     }
     capabilities::check(&spec.capabilities)?;
     mounts::check(spec, true)?;
+    let room = disk::room_of(spec)?;
     let (figures, shared) =
         Figures::shared().map_err(exhausted("nothing can be shared with a worker"))?;
     let vitals = Arc::new(Vitals::of(figures, &amounts));
@@ -181,7 +183,7 @@ pub(crate) async fn launch(
         (spec.limits, captures),
         amounts.open_files.unwrap_or(u32::MAX),
         (ends, captured),
-        Some(Arc::clone(&keeper.worker)),
+        (Some(Arc::clone(&keeper.worker)), room.clone()),
     );
     let worker = Arc::clone(&keeper.worker);
     tokio::spawn(async move {
@@ -194,7 +196,8 @@ pub(crate) async fn launch(
         let group = worker.close_group();
         let end = said.map(|Said { exit, denials, results }| {
             vitals.note_end(&exit);
-            let stats = Stats { group, ..vitals.stats() };
+            let disk = disk::used(room.as_ref());
+            let stats = Stats { group, disk, ..vitals.stats() };
             End { exit, stats, denials, results }
         });
         drop(lease);

@@ -14,8 +14,10 @@ use crate::limits::Hold;
 use crate::limits::LimitError;
 use crate::limits::Limits;
 use crate::limits::Watch;
+use crate::platform::room::Room;
 use crate::platform::stdio::InputEnd;
 
+use super::disk;
 use super::event::Event;
 use super::event::Events;
 use super::exit::Exit;
@@ -40,6 +42,8 @@ pub struct Sandbox {
     captured: [Captured; 2],
     /// The process that it has to itself, if it has one.
     pub(super) worker: Option<Arc<Worker>>,
+    /// The room that it has for files of its own, where that is bounded.
+    room: Option<Arc<Room>>,
 }
 
 pub(super) type Outcome = Arc<SetOnce<Result<End, LaunchError>>>;
@@ -135,13 +139,13 @@ impl Drop for Told {
 
 impl Sandbox {
     /// A sandbox of a guest that is told of by these: with `open_files_max` files at the most, and in a
-    /// process of its own or not.
+    /// process of its own or not, and room for files of its own or not.
     pub(super) fn new(
         (vitals, outcome): (&Arc<Vitals>, &Outcome),
         (limits, captures): (Limits, bool),
         open_files_max: u32,
         (ends, captured): (HostEnds, [Captured; 2]),
-        worker: Option<Arc<Worker>>,
+        (worker, room): (Option<Arc<Worker>>, Option<Arc<Room>>),
     ) -> Self {
         Self {
             vitals: Arc::clone(vitals),
@@ -151,6 +155,7 @@ impl Sandbox {
             ends: Mutex::new(ends),
             captured,
             worker,
+            room,
         }
     }
 
@@ -251,7 +256,8 @@ impl Sandbox {
 
     /// Changes limits of the running guest: `change` is given the limits as they are.
     ///
-    /// Memory, cpus, deadline, cpu time, output and open files can change, and so can what a control
+    /// Memory, cpus, deadline, cpu time, output and open files can change, and so can disk, where there
+    /// was such a limit at launch, to no less than is in use; and what a control
     /// group alone holds: memory with swap and the reservation in any, processes and weight in one
     /// that was made with such a limit, or of v2. A guest that was told no may ask again. Time that
     /// has passed counts.
@@ -289,9 +295,15 @@ impl Sandbox {
                 let missing = missing.to_owned();
                 return Err(LimitError::NoRung { name: "cpus", missing });
             }
-            worker.update(&self.vitals.amounts(), &amounts)?;
+            disk::update(self.room.as_ref(), limits, &changed)?;
+            if let Err(error) = worker.update(&self.vitals.amounts(), &amounts) {
+                // It was so large before.
+                let _back = disk::update(self.room.as_ref(), &changed, limits);
+                return Err(error);
+            }
         } else {
             changed.need_no_group()?;
+            disk::update(self.room.as_ref(), limits, &changed)?;
         }
         self.vitals.update(&amounts);
         *limits = changed;
@@ -304,10 +316,11 @@ impl Sandbox {
             return end.stats;
         }
         let Some(worker) = self.worker.as_ref().filter(|_| !self.has_ended()) else {
-            return self.vitals.stats();
+            return Stats { disk: disk::used(self.room.as_ref()), ..self.vitals.stats() };
         };
         let _used = worker.note_cpu_time(&self.vitals);
-        Stats { group: worker.group_stats(), ..self.vitals.stats() }
+        let disk = disk::used(self.room.as_ref());
+        Stats { group: worker.group_stats(), disk, ..self.vitals.stats() }
     }
 
     /// What happens to the sandbox, from its start on.

@@ -2,6 +2,7 @@
 
 mod alone;
 mod apart;
+mod disk;
 mod end;
 mod event;
 mod exit;

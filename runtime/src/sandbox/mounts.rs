@@ -50,7 +50,11 @@ pub(super) fn hold(granted: &Capabilities) -> Capabilities {
         _ if !granted.files.iter().any(|file| is_over(granted, file, one.guest())) => {
             one.clone().mounted(None)
         }
-        Some(_) => one.clone(),
+        // A mount has one place, and the next guest is to have it as well.
+        Some(mount) => match mounts::held(mount) {
+            Some(another) => one.clone().mounted(Some(Arc::new(another))),
+            None => one.clone(),
+        },
         None => one.clone().mounted(mounts::held(one.handle()).map(Arc::new)),
     };
     let file = |one: &SingleFile| one.clone().mounted(mounts::held(one.handle()));

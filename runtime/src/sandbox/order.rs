@@ -127,6 +127,7 @@ pub(crate) struct WireLimits {
     cpu_weight: WireLimit,
     memory_swap: WireLimit,
     memory_reservation: WireLimit,
+    disk: WireLimit,
 }
 
 fn written<T>(limit: Limit<T>, number: impl Fn(T) -> u64) -> WireLimit {
@@ -166,6 +167,7 @@ impl From<Limits> for WireLimits {
             cpu_weight: written(limits.cpu_weight, u64::from),
             memory_swap: written(limits.memory_swap, Bytes::get),
             memory_reservation: written(limits.memory_reservation, Bytes::get),
+            disk: written(limits.disk, Bytes::get),
         }
     }
 }
@@ -191,6 +193,7 @@ impl WireLimits {
             cpu_weight: read(self.cpu_weight, count)?,
             memory_swap: read(self.memory_swap, bytes)?,
             memory_reservation: read(self.memory_reservation, bytes)?,
+            disk: read(self.disk, bytes)?,
         })
     }
 }
@@ -219,12 +222,13 @@ impl Order {
     ) -> Self {
         let SandboxSpec { limits, capabilities, invocation, trap_unknown_imports, .. } = spec;
         Self {
-            // What only its group holds is its keeper's alone.
+            // What only its group holds, or the room of its files, is its keeper's alone.
             limits: Limits {
                 pids: Limit::Default,
                 cpu_weight: Limit::Default,
                 memory_swap: Limit::Default,
                 memory_reservation: Limit::Default,
+                disk: Limit::Default,
                 ..*limits
             }
             .into(),

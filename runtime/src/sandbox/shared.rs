@@ -18,6 +18,7 @@ use crate::capabilities::Streams;
 use crate::capabilities::stream_pair;
 use crate::platform::stdio::InputEnd;
 
+use super::disk;
 use super::guest::Ended;
 use super::guest::LaunchError;
 use super::guest::Ready;
@@ -34,6 +35,7 @@ use super::pause::Turn;
 use super::spec::SandboxSpec;
 use super::state::open_files_max;
 use super::state::resources_max;
+use super::stats::Stats;
 use super::vitals::Ordered;
 use super::vitals::Vitals;
 
@@ -50,6 +52,7 @@ pub(crate) fn launch(
 ) -> Result<Sandbox, LaunchError> {
     let captures = spec.captures();
     let amounts = spec.limits.amounts(captures)?;
+    let room = disk::room_of(spec)?;
     let vitals = Arc::new(Vitals::new(&amounts, loaded.held()));
     let (streams, ends, captured) = connect(spec, &vitals)?;
     let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, files))?;
@@ -61,7 +64,7 @@ pub(crate) fn launch(
         (spec.limits, captures),
         open_files_max(resources_max(amounts.open_files)),
         (ends, captured),
-        None,
+        (None, room.clone()),
     );
     let told = Told::new(&outcome, &vitals);
     let mut task = Box::pin(async move {
@@ -70,6 +73,7 @@ pub(crate) fn launch(
         let end = result.map(|Ended { exit, results }| {
             vitals.note_end(&exit);
             let (stats, denials) = (vitals.stats(), vitals.denials());
+            let stats = Stats { disk: disk::used(room.as_ref()), ..stats };
             End { exit, stats, denials, results }
         });
         drop((lease, input));

@@ -31,6 +31,8 @@ pub struct Stats {
     pub denials: u64,
     /// Time from launch to the guest's first instruction, once it got there.
     pub first_instruction: Option<Duration>,
+    /// Bytes in files of the guest's own, where a limit holds them.
+    pub disk: Option<Bytes>,
     /// What the control group of its process counts; nothing where it has none.
     pub group: Option<GroupStats>,
 }

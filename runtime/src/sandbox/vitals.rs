@@ -332,6 +332,7 @@ impl Vitals {
             host_calls: figures.get(Figure::HostCalls),
             denials: figures.get(Figure::Denials),
             first_instruction: span(Figure::FirstInstruction),
+            disk: None,
             group: None,
         }
     }

@@ -97,6 +97,8 @@ pub(crate) struct Stats {
     #[serde(skip_serializing_if = "Option::is_none")]
     first_instruction_ns: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<GroupStats>,
 }
 
@@ -199,6 +201,7 @@ impl From<&stats::Stats> for Stats {
             host_calls: stats.host_calls,
             denials: stats.denials,
             first_instruction_ns: stats.first_instruction.map(nanos),
+            disk_bytes: stats.disk.map(Bytes::get),
             group: stats.group.as_ref().map(Into::into),
         }
     }
@@ -356,6 +359,7 @@ impl From<Stats> for stats::Stats {
             host_calls: stats.host_calls,
             denials: stats.denials,
             first_instruction: stats.first_instruction_ns.map(Duration::from_nanos),
+            disk: stats.disk_bytes.map(Bytes::new),
             group: stats.group.map(Into::into),
         }
     }
@@ -457,6 +461,7 @@ mod tests {
                 host_calls: 9,
                 denials: 10,
                 first_instruction: None,
+                disk: Some(Bytes::new(14)),
                 group: Some(stats::GroupStats {
                     memory: Some(Bytes::new(11)),
                     throttled: Some(Duration::from_nanos(12)),

@@ -93,6 +93,13 @@ impl Runtime {
         Some(Finding::weak(WRITABLE, why_not.trim_start_matches("; "), advice))
     }
 
+    /// Whether what a run writes over an image's files can be held to a size, or what is missing.
+    fn disk(&self) -> Result<(), String> {
+        let path = self.data().map_err(|error| error.to_string())?.join("writable");
+        let tried = Writables::open(&path).and_then(|writables| writables.try_bounded());
+        tried.map_err(|error| crate::error::whole(&error))
+    }
+
     /// What control groups can hold here.
     fn control_groups(&self) -> Vec<Finding> {
         let cgroups = self.cgroups();
@@ -122,7 +129,7 @@ impl Runtime {
             findings.push(Finding::weak("user", found, "run strangers' code as another user"));
         }
         findings.extend(self.writable_means());
-        findings.extend(limits(self.cgroups()));
+        findings.extend(limits(self.cgroups(), &self.disk()));
         findings.push(match machine::mappings_max() {
             Some(max) => Finding::good(
                 "sandboxes in one process",
@@ -163,7 +170,7 @@ fn walls() -> Vec<Finding> {
 }
 
 /// Each limit: how it is held when it is asked for, and what it is by default.
-fn limits(cgroups: &Cgroups) -> Vec<Finding> {
+fn limits(cgroups: &Cgroups, disk: &Result<(), String>) -> Vec<Finding> {
     let Ok(mut amounts) = Limits::default().amounts(false) else { return Vec::new() };
     // A default is what the host allows.
     amounts.open_files = amounts.open_files.map(|count| count.min(own_process::open_files_max(0)));
@@ -183,6 +190,10 @@ fn limits(cgroups: &Cgroups) -> Vec<Finding> {
         if let Some(Err(Missing { what, advice })) = of_group(hold.name) {
             return Finding::weak(&subject, &format!("refused where it is asked: {what}"), &advice);
         }
+        if let ("disk", Err(what)) = (hold.name, disk) {
+            let advice = "run `aril` as root, or where users may have namespaces of their own";
+            return Finding::weak(&subject, &format!("refused where it is asked: {what}"), advice);
+        }
         let rung = match hold.name {
             "memory" => in_group(Controller::Memory, Rung::Meter),
             "table_elements" | "instances" => Rung::Meter,
@@ -190,6 +201,7 @@ fn limits(cgroups: &Cgroups) -> Vec<Finding> {
             "deadline" | "cpu_time" => Rung::Watchdog,
             "fuel" => Rung::Fuel,
             "stack" => Rung::Engine,
+            "disk" => Rung::Tmpfs,
             _ if of_group(hold.name).is_some() => Rung::Cgroup,
             _ => Rung::Count,
         };

@@ -5,6 +5,7 @@ use std::io::ErrorKind as ErrorOfSystem;
 use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::PoisonError;
 
 use crate::capabilities::Access;
@@ -15,7 +16,10 @@ use crate::error::ErrorKind;
 use crate::image::Body;
 use crate::image::Image;
 use crate::image::Layer;
+use crate::limits::LimitError;
+use crate::limits::Limits;
 use crate::platform::files;
+use crate::platform::room::Room;
 use crate::rootfs::Root;
 use crate::rootfs::Roots;
 use crate::rootfs::RootsError;
@@ -23,6 +27,8 @@ use crate::rootfs::Writable;
 use crate::rootfs::WritableError;
 use crate::rootfs::Writables;
 use crate::rootfs::unpack;
+use crate::sandbox::LaunchError;
+use crate::units::Bytes;
 
 use super::images::Failure;
 use super::images::failed;
@@ -41,6 +47,8 @@ pub struct ImageFiles {
     writable: Option<Writable>,
     beside: Vec<Writable>,
     writables: PathBuf,
+    /// What bounds all that is written, if anything does.
+    room: Option<Arc<Room>>,
     /// Nobody removes the image's files meanwhile.
     root: Root,
 }
@@ -109,8 +117,9 @@ impl ImageFiles {
         }
         let failed = |error| at_writable(error, "make places in", "the image's files");
         if self.writable.is_none() {
-            let writable = write_over(&self.root, &self.writables).map_err(failed)?;
-            self.directory = grant(&writable, "/", self.directory.access())?;
+            let room = self.room.as_ref();
+            let writable = write_over(&self.root, &self.writables, room).map_err(failed)?;
+            self.directory = grant(&writable, "/", self.directory.access(), room)?;
             self.writable = Some(writable);
         }
         self.writable.iter().try_for_each(make).map_err(failed)
@@ -126,8 +135,8 @@ impl ImageFiles {
     pub fn volume(&mut self, guest: &str) -> Result<Directory, Error> {
         let failed = |error| at_writable(error, "make a volume at", guest);
         let writables = Writables::open(&self.writables).map_err(failed)?;
-        let writable = writables.beside(&self.root, guest).map_err(failed)?;
-        let directory = grant(&writable, guest, Access::ReadWrite)?;
+        let writable = writables.beside(&self.root, guest, self.room.as_deref()).map_err(failed)?;
+        let directory = grant(&writable, guest, Access::ReadWrite, self.room.as_ref())?;
         self.beside.push(writable);
         Ok(directory)
     }
@@ -151,21 +160,33 @@ impl ImageFiles {
     }
 }
 
-/// What may be written over an image's files.
-fn write_over(root: &Root, writables: &Path) -> Result<Writable, WritableError> {
+/// What may be written over an image's files, in the room that there is for it, if that is bounded.
+fn write_over(
+    root: &Root,
+    writables: &Path,
+    room: Option<&Arc<Room>>,
+) -> Result<Writable, WritableError> {
     let writables = Writables::open(writables)?;
     // What others left is a matter of room, and no reason not to run.
     let _kept = writables.sweep();
+    if let Some(room) = room {
+        return writables.bounded(root, room);
+    }
     let (writable, _why_no_overlay) = writables.best(root)?;
     Ok(writable)
 }
 
-fn grant(writable: &Writable, guest: &str, access: Access) -> Result<Directory, Error> {
+fn grant(
+    writable: &Writable,
+    guest: &str,
+    access: Access,
+    room: Option<&Arc<Room>>,
+) -> Result<Directory, Error> {
     let handle = writable.directory().try_clone();
     let handle =
         handle.map_err(|error| failed("open", "files of an image", ErrorKind::Exhausted, error))?;
     Directory::held(handle, writable.opened_as(), guest, access)
-        .map(|directory| directory.mounted(writable.mount().cloned()))
+        .map(|directory| directory.mounted(writable.mount().cloned()).private(room.cloned()))
         .map_err(|error| failed("grant", guest, ErrorKind::InvalidInput, error))
 }
 
@@ -175,6 +196,21 @@ fn at_writable(error: WritableError, doing: &'static str, what: &str) -> Error {
         _ => ErrorKind::Unavailable,
     };
     failed(doing, what, kind, error)
+}
+
+/// What is refused as it would be at launch.
+fn unlimited(image: &Image, source: LaunchError) -> Error {
+    Error::Launch { what: image.to_string(), source }
+}
+
+/// A limit that was asked for, and that nothing holds here.
+fn no_room(image: &Image, error: &std::io::Error) -> Error {
+    let missing = format!(
+        "it takes an overlay over the image's files with its changes in memory, and there is none: \
+         {error}; run `aril` as root, where users may have namespaces of their own, or while this \
+         process has one thread; or leave the limit out"
+    );
+    unlimited(image, LimitError::NoRung { name: "disk", missing }.into())
 }
 
 impl Runtime {
@@ -188,9 +224,35 @@ impl Runtime {
     ///
     /// Fails where the image's layers are broken or hostile, and where there is no room for them.
     pub fn image_files(&self, image: &Image, access: Access) -> Result<Option<ImageFiles>, Error> {
+        self.image_files_within(image, access, &Limits::default())
+    }
+
+    /// The same for a guest with these limits, of which [`disk`](Limits::disk) bounds what it writes:
+    /// the files that are its own are laid over those of the image, in memory. To be launched with the
+    /// same limits.
+    ///
+    /// # Errors
+    ///
+    /// As [`image_files`](Self::image_files); and where such a limit was asked for, and this host or
+    /// this process cannot hold it.
+    pub fn image_files_within(
+        &self,
+        image: &Image,
+        access: Access,
+        limits: &Limits,
+    ) -> Result<Option<ImageFiles>, Error> {
         let Body::Files(layers) = &image.body else { return Ok(None) };
+        // What is no limit is refused before anything is unpacked.
+        limits.amounts(false).map_err(|error| unlimited(image, error.into()))?;
         let root = self.unpacked(image, layers)?;
         let writables = self.data()?.join("writable");
+        let writes = access == Access::ReadWrite || !image.execution.volumes.is_empty();
+        let room = if writes && limits.disk.is_asked() {
+            let size = limits.disk.or(None).map(Bytes::get);
+            Some(Arc::new(Room::new(size).map_err(|error| no_room(image, &error))?))
+        } else {
+            None
+        };
         let (directory, writable) = match access {
             Access::ReadOnly => {
                 let at = |error| failed("open the files of", image, ErrorKind::Unavailable, error);
@@ -199,13 +261,21 @@ impl Runtime {
                 (directory.map_err(|e| failed("grant", image, ErrorKind::InvalidInput, e))?, None)
             }
             Access::ReadWrite => {
-                let writable = write_over(&root, &writables).map_err(|error| {
-                    at_writable(error, "make room to write over the files of", &image.to_string())
-                })?;
-                (grant(&writable, "/", access)?, Some(writable))
+                let room = room.as_ref();
+                let writable =
+                    write_over(&root, &writables, room).map_err(|error| match error {
+                        WritableError::Overlay { source } if room.is_some() => {
+                            no_room(image, &source)
+                        }
+                        error => {
+                            let doing = "make room to write over the files of";
+                            at_writable(error, doing, &image.to_string())
+                        }
+                    })?;
+                (grant(&writable, "/", access, room)?, Some(writable))
             }
         };
-        Ok(Some(ImageFiles { directory, writable, beside: Vec::new(), writables, root }))
+        Ok(Some(ImageFiles { directory, writable, beside: Vec::new(), writables, room, root }))
     }
 
     /// The layers of an image, unpacked.

@@ -3,6 +3,7 @@
 mod beside;
 mod control;
 mod faults;
+mod files;
 mod full;
 mod kills;
 mod life;

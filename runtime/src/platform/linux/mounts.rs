@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 
 use rustix::fs::CWD;
 use rustix::fs::Mode;
@@ -14,8 +15,10 @@ use rustix::mount::FsOpenFlags;
 use rustix::mount::MountAttrFlags;
 use rustix::mount::MoveMountFlags;
 use rustix::mount::OpenTreeFlags;
+use rustix::mount::UnmountFlags;
 
 use super::files;
+use super::overlay;
 
 /// An empty directory in memory that has room for so many bytes and so many files, mounted nowhere.
 ///
@@ -42,6 +45,27 @@ pub(crate) fn memory(size: u64, files: u64) -> io::Result<File> {
 pub(crate) fn held(file: &File) -> Option<File> {
     let flags = OpenTreeFlags::AT_EMPTY_PATH | CLONE;
     rustix::mount::open_tree(file, "", flags).ok().map(File::from)
+}
+
+/// Sees to it that more mounts can be made of one of ours that is mounted nowhere yet, of which
+/// Linux before 6.15 makes none: it gets a place then, at an empty directory of ours, where nobody
+/// else sees it. Says whether it has one now, which [`leave`] is to be called for.
+pub(crate) fn settle(tree: &File, at: &Path) -> io::Result<bool> {
+    if held(tree).is_some() {
+        return Ok(false);
+    }
+    settle_at(tree, at).map(|()| true)
+}
+
+fn settle_at(tree: &File, at: &Path) -> io::Result<()> {
+    overlay::own_mounts()?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(tree, "", CWD, at, flags)?)
+}
+
+/// Takes the place back that a mount was settled at.
+pub(crate) fn leave(at: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(at, UnmountFlags::DETACH)?)
 }
 
 /// The same in a namespace of mounts that this process has entered since: it knows nothing of what
@@ -109,7 +133,15 @@ pub(crate) fn make_read_only(tree: &File) -> io::Result<()> {
 /// over what is in it: over the root, where no path leads and the empty root will cover it.
 pub(crate) fn attach(tree: &File) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    Ok(rustix::mount::move_mount(tree, "", CWD, "/", flags)?)
+    match rustix::mount::move_mount(tree, "", CWD, "/", flags) {
+        // It had a place in another namespace: there is one of it, and no second could be made.
+        Err(Errno::INVAL) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "it was mounted for a guest before, and Linux before 6.15 mounts it once; make the \
+             image's files while this process has one thread",
+        )),
+        attached => Ok(attached?),
+    }
 }
 
 /// What a mount of a directory shows.
@@ -192,6 +224,35 @@ mod tests {
                 }
                 0
             });
+        });
+        assert_eq!(child.wait(), crate::platform::linux::native::Ended::Code(0));
+    }
+
+    #[test]
+    fn a_mount_that_was_settled_can_be_mounted_for_one_guest_after_the_other() {
+        if !can_mount() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let child = in_child(|| {
+            let _entered = namespaces::enter(ALL, || 0);
+            let is_user = overlay::needs_namespace();
+            for is_old in [false, true] {
+                let tree = memory(1 << 20, 100).unwrap();
+                root_of(&tree).unwrap();
+                if is_old {
+                    settle_at(&tree, dir.path()).unwrap();
+                } else {
+                    assert!(!settle(&tree, dir.path()).unwrap(), "{is_user}");
+                }
+                for _ in 0..2 {
+                    let one = held(&tree).expect("another mount");
+                    attach(&one).unwrap();
+                }
+                if is_old {
+                    leave(dir.path()).unwrap();
+                }
+            }
         });
         assert_eq!(child.wait(), crate::platform::linux::native::Ended::Code(0));
     }

@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use rustix::mount::FsMountFlags;
 use rustix::mount::FsOpenFlags;
 use rustix::mount::MountAttrFlags;
+use rustix::mount::MountPropagationFlags;
 use rustix::thread::UnshareFlags;
 
 /// Whether this process can mount without becoming the master of a namespace of its own first.
@@ -24,16 +25,32 @@ pub(crate) fn needs_namespace() -> bool {
 ///
 /// This process must have one thread.
 pub(crate) fn enter_namespace() -> io::Result<()> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
-    if threads != 1 {
-        return Err(io::Error::other(format!("this process has {threads} threads already")));
-    }
+    has_one_thread()?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)?;
     let says = |path: &str, text: String| std::fs::write(path, text);
     says("/proc/self/setgroups", "deny".to_owned())?;
     says("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
     says("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}
+
+/// Sees to it that what this process mounts from here on is seen by itself alone, and goes with it. One
+/// that had to enter a namespace before it could mount has that already; another must have one thread.
+pub(crate) fn own_mounts() -> io::Result<()> {
+    if needs_namespace() {
+        return Ok(());
+    }
+    has_one_thread()?;
+    unshare(UnshareFlags::NEWNS)?;
+    let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    Ok(rustix::mount::mount_change("/", all)?)
+}
+
+fn has_one_thread() -> io::Result<()> {
+    match std::fs::read_dir("/proc/self/task")?.count() {
+        1 => Ok(()),
+        threads => Err(io::Error::other(format!("this process has {threads} threads already"))),
+    }
 }
 
 fn unshare(flags: UnshareFlags) -> io::Result<()> {

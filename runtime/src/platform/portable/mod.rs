@@ -16,6 +16,7 @@ pub(crate) mod native;
 pub(crate) mod overlay;
 pub(crate) mod privileges;
 pub(crate) mod process;
+pub(crate) mod room;
 pub(crate) mod seccomp;
 pub(crate) mod signals;
 pub(crate) mod socket;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 /// Refuses: no directory is made in memory.
 pub(crate) fn memory(_size: u64, _files: u64) -> io::Result<File> {
@@ -11,6 +12,16 @@ pub(crate) fn memory(_size: u64, _files: u64) -> io::Result<File> {
 /// Nothing: nothing is mounted.
 pub(crate) fn held(_file: &File) -> Option<File> {
     None
+}
+
+/// Refuses: nothing is mounted.
+pub(crate) fn settle(_tree: &File, _at: &Path) -> io::Result<bool> {
+    Err(missing())
+}
+
+/// Refuses: nothing is mounted.
+pub(crate) fn leave(_at: &Path) -> io::Result<()> {
+    Err(missing())
 }
 
 /// Refuses: nothing is mounted.
