@@ -1,0 +1,98 @@
+//! A look at all sandboxes: what is known of each, and what became of those whose keepers are gone.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::entry::Life;
+use super::entry::Resident;
+use super::name::SandboxId;
+use super::place::PART;
+use super::place::Roster;
+use super::place::RosterError;
+use super::place::is_free;
+
+/// What a look at all sandboxes finds.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// All of them, the newest first.
+    pub(crate) all: Vec<Resident>,
+    /// Those of which nothing can be read.
+    pub(crate) damaged: Vec<SandboxId>,
+    /// Those that lost their keepers since somebody looked last. Where they were to be removed at their
+    /// end, they are.
+    pub(crate) lost: Vec<Resident>,
+}
+
+impl Roster {
+    /// Looks at all sandboxes, each once. Writes down what became of those whose keepers are gone, and
+    /// removes what others left in the middle of their work.
+    pub(crate) fn look(&self) -> Result<Looked, RosterError> {
+        for path in self.parts().iter().filter(|path| is_free(path)) {
+            let _others_may_be_first = fs::remove_dir_all(path);
+        }
+        let mut names = self.clear_names()?;
+        let mut looked = Looked::default();
+        for id in self.all_ids() {
+            match self.look_at(&id, &mut looked.lost) {
+                Ok(Some(mut resident)) => {
+                    resident.name = match (names.remove(&id), resident.name) {
+                        (Some(name), _) => Some(name),
+                        // It may have been made since the names were read.
+                        (None, Some(own)) if self.leads_to(&own, &id)? => Some(own),
+                        (None, _) => None,
+                    };
+                    looked.all.push(resident);
+                }
+                Err(RosterError::Damaged(_)) => looked.damaged.push(id),
+                // It was removed meanwhile.
+                Ok(None) | Err(RosterError::Missing) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let newest_first = |one: &Resident, other: &Resident| {
+            other.created.cmp(&one.created).then(one.id.cmp(&other.id))
+        };
+        looked.all.sort_by(newest_first);
+        Ok(looked)
+    }
+
+    /// What is known of a sandbox, and settled where its keeper is gone; nothing of one that goes.
+    fn look_at(
+        &self,
+        id: &SandboxId,
+        lost: &mut Vec<Resident>,
+    ) -> Result<Option<Resident>, RosterError> {
+        let held = match self.hold(id) {
+            Ok(held) => held,
+            Err(RosterError::Missing) => return Ok(None),
+            // Who has a keeper is none of our business.
+            Err(_) => {
+                return match self.read(id) {
+                    Ok(resident) => Ok(Some(resident)),
+                    Err(RosterError::Damaged(error)) => Err(error.into()),
+                    Err(_) => Ok(None),
+                };
+            }
+        };
+        let (mut resident, boot) = held.read(id)?;
+        if resident.life != Life::Exited {
+            held.settle(&mut resident, boot.as_deref());
+            if !resident.plan.remove {
+                held.write(&resident)?;
+            }
+            lost.push(resident.clone());
+        }
+        if resident.plan.remove {
+            held.remove(id)?;
+            return Ok(None);
+        }
+        Ok(Some(resident))
+    }
+
+    /// The directories of sandboxes in the making, or that are being removed.
+    fn parts(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.ids.path()).into_iter().flatten().flatten();
+        let parts = entries.filter(|e| e.file_name().to_string_lossy().starts_with(PART));
+        parts.map(|entry| entry.path()).collect()
+    }
+}
