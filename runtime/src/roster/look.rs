@@ -96,3 +96,35 @@ impl Roster {
         parts.map(|entry| entry.path()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    // Names are links, which not every system makes.
+    #[cfg(all(unix, not(aril_portable)))]
+    #[test]
+    fn one_that_lost_its_keeper_is_settled_once_and_goes_with_the_name_that_it_has_by_then() {
+        use super::*;
+        use crate::roster::Plan;
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let roster = Roster::open(dir.path()).expect("a roster");
+        let (made, held) = roster.enrol(None, &Plan::default()).expect("a place");
+        let looked = roster.look().expect("a look");
+        assert_eq!((looked.all.len(), looked.lost.len()), (1, 0), "its keeper is this process");
+        drop(held);
+        let looked = roster.look().expect("a look");
+        assert_eq!(looked.lost.len(), 1);
+        assert_eq!(looked.all[0].life, Life::Exited);
+        assert_eq!(looked.all[0].name, made.name);
+        assert_eq!(roster.look().expect("a look").lost, [], "it is told once");
+
+        // Its entry has the old one, and nobody who would write it anew.
+        let new = "new".parse().expect("a name");
+        roster.rename(&made.id, &new).expect("another name");
+        assert_eq!(roster.look().expect("a look").all[0].name, Some(new.clone()));
+        assert_eq!(roster.get(&made.id).expect("it is there").name, Some(new));
+        roster.hold(&made.id).expect("nobody keeps it").remove(&made.id).expect("it goes");
+        assert_eq!(roster.all_names().expect("names").len(), 0);
+        assert!(roster.look().expect("a look").all.is_empty());
+    }
+}
