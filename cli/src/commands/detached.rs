@@ -1,14 +1,11 @@
 //! `aril run -d`: a second process of this program keeps the sandbox, and this one says its id.
 //!
-//! The keeper is started with the same words behind a mark. It does all that a run does, and says what
-//! fails on the terminal that it shares; once its guest has begun, it says the id on standard output
-//! and leaves. This process hands that on, or ends as the keeper did.
+//! The keeper is a copy of this process. It does all that a run does, and says what fails on the
+//! terminal that it shares; once its guest has begun, it says the id on standard output and leaves.
+//! This process hands that on, or ends as the keeper did.
 
 use std::ffi::OsString;
-use std::io::Read as _;
-use std::process::Command;
 use std::process::ExitCode;
-use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,7 +14,7 @@ use anyhow::bail;
 
 use crate::report;
 
-/// The first argument of a keeper.
+/// The first argument of a process that is the keeper itself: nobody is beside it to say the id.
 const MARK: &str = "--aril-keeper";
 
 /// Whether this process is a keeper.
@@ -32,7 +29,7 @@ pub(super) fn unmarked(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// Whether this process was started to keep a sandbox.
+/// Whether this process is there to keep a sandbox.
 pub(super) fn is_keeper() -> bool {
     IS_KEEPER.load(Relaxed)
 }
@@ -57,19 +54,17 @@ fn remove_name(words: &mut Vec<String>) {
     }
 }
 
-/// Starts a keeper with the words of this process, and hands on what it says.
-pub(super) fn start() -> anyhow::Result<ExitCode> {
-    let program = std::env::current_exe().context("cannot find this program")?;
-    let mut keeper = Command::new(program);
-    keeper.arg(MARK).args(std::env::args_os().skip(1)).stdout(Stdio::piped());
-    let mut keeper = keeper.spawn().context("cannot start a keeper")?;
-    let mut said = String::new();
-    if let Some(output) = &mut keeper.stdout {
-        output.read_to_string(&mut said).context("cannot hear the keeper")?;
-    }
+/// Goes on as the keeper, in a process of its own, and says nothing there. Beside it, hands on what
+/// that says, and says the code that this process is to end with.
+pub(super) fn start() -> anyhow::Result<Option<ExitCode>> {
+    let Some(mut keeper) = aril::split().context("cannot start a keeper")? else {
+        IS_KEEPER.store(true, Relaxed);
+        return Ok(None);
+    };
+    let said = keeper.hear().context("cannot hear the keeper")?;
     if let Some(id) = said.strip_suffix('\n') {
         report::line(format_args!("{id}"))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Some(ExitCode::SUCCESS));
     }
     let status = keeper.wait().context("cannot wait for the keeper")?;
     if status.code().is_none() {
@@ -77,7 +72,7 @@ pub(super) fn start() -> anyhow::Result<ExitCode> {
     }
     // What failed was said.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(report::FAILED);
-    Ok(ExitCode::from(code))
+    Ok(Some(ExitCode::from(code)))
 }
 
 #[cfg(test)]

@@ -199,7 +199,9 @@ impl Run {
     pub(super) fn execute(mut self) -> anyhow::Result<ExitCode> {
         if self.detach && !detached::is_keeper() {
             self.check_detached()?;
-            return detached::start();
+            if let Some(code) = detached::start()? {
+                return Ok(code);
+            }
         }
         spans::begin("run");
         let builder = self.common.builder()?;

@@ -74,7 +74,9 @@ impl Folder {
         if !metadata.is_file() || files::foreign_hands(&metadata).is_some() {
             return None;
         }
-        let mut content = Vec::with_capacity(limit);
+        // A byte more, so that its end is found without growing.
+        let size = usize::try_from(metadata.len()).unwrap_or(limit).min(limit).saturating_add(1);
+        let mut content = Vec::with_capacity(size);
         file.take(limit as u64 + 1).read_to_end(&mut content).ok()?;
         (content.len() <= limit).then_some(content)
     }

@@ -39,6 +39,7 @@ pub(crate) use host::signals;
 pub(crate) use host::socket;
 pub(crate) use host::stdio;
 pub(crate) use host::tree;
+pub(crate) use host::twin;
 
 /// What tells one state of a file from another, without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,16 +1,22 @@
 //! Who we are to each registry: logins that were given, and those of docker's `config.json`.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::path::Path;
 use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::sync::oneshot;
 
 use super::error::Reason;
 use super::secret::Login;
@@ -187,30 +193,10 @@ impl Credentials {
             reason: format!("`{program}` {reason}"),
         };
         let path = self.folder.as_ref().map_or(PathBuf::from(&program), |at| at.join(&program));
-        let mut child = Command::new(path)
-            .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| failed(format!("cannot be started: {error}")))?;
+        let mut helper =
+            Helper::start(&path).map_err(|error| failed(format!("cannot be started: {error}")))?;
         let key = if host == "docker.io" { HUB_KEY } else { host };
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let talk = async {
-            if let Some(mut stdin) = stdin {
-                // One that does not read what it is asked will say so.
-                let _closed = stdin.write_all(format!("{key}\n").as_bytes()).await;
-            }
-            let mut said = Vec::new();
-            if let Some(stdout) = stdout {
-                stdout.take(HELPER_OUTPUT_MAX + 1).read_to_end(&mut said).await?;
-            }
-            if HELPER_OUTPUT_MAX < said.len() as u64 {
-                return Ok((None, said));
-            }
-            Ok::<_, std::io::Error>((Some(child.wait().await?), said))
-        };
+        let talk = helper.answer(format!("{key}\n"));
         let (status, said) = match tokio::time::timeout(HELPER_SPAN, talk).await {
             Ok(Ok(done)) => done,
             Ok(Err(error)) => return Err(failed(format!("cannot be asked: {error}"))),
@@ -225,6 +211,69 @@ impl Credentials {
             }
             Some(_) if String::from_utf8_lossy(&said).contains("credentials not found") => Ok(None),
             Some(status) => Err(failed(format!("failed: {status}"))),
+        }
+    }
+}
+
+/// A helper that runs. Dropped, it is killed.
+///
+/// It is none of tokio's: that has something for each signal of a process from the start of its
+/// runtime on, in every process that has one, for the children that it might have.
+struct Helper(Option<Child>);
+
+impl Helper {
+    fn start(path: &Path) -> io::Result<Self> {
+        let (input, output) = (Stdio::piped(), Stdio::piped());
+        let mut command = Command::new(path);
+        command.arg("get").stdin(input).stdout(output).stderr(Stdio::null());
+        command.spawn().map(|child| Self(Some(child)))
+    }
+
+    /// What it says to this, and how it ended; no end where it says more than a login.
+    async fn answer(&mut self, question: String) -> io::Result<(Option<ExitStatus>, Vec<u8>)> {
+        /// How often it is looked whether it has ended, once it has said all.
+        const STEP: Duration = Duration::from_millis(2);
+        let Some(child) = &mut self.0 else { return Ok((None, Vec::new())) };
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let talk = move || {
+            if let Some(mut stdin) = stdin {
+                // One that does not read what it is asked will say so.
+                let _closed = stdin.write_all(question.as_bytes());
+            }
+            let mut said = Vec::new();
+            if let Some(stdout) = stdout {
+                stdout.take(HELPER_OUTPUT_MAX + 1).read_to_end(&mut said)?;
+            }
+            Ok(said)
+        };
+        // A thread that nobody waits for when the time is over: what the helper has started may have
+        // its streams, and outlive it.
+        let (told, hears) = oneshot::channel::<io::Result<Vec<u8>>>();
+        thread::Builder::new().spawn(move || {
+            let _unheard = told.send(talk());
+        })?;
+        let said = hears.await.map_err(io::Error::other)??;
+        if HELPER_OUTPUT_MAX < said.len() as u64 {
+            return Ok((None, said));
+        }
+        loop {
+            if let Some(status) = child.try_wait()? {
+                self.0 = None;
+                return Ok((Some(status), said));
+            }
+            tokio::time::sleep(STEP).await;
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // What cannot be killed has ended.
+            let _ended = child.kill();
+            // One that hangs in the kernel is not waited for here.
+            let waiting = thread::Builder::new().spawn(move || child.wait());
+            drop(waiting);
         }
     }
 }

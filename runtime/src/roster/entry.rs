@@ -252,6 +252,9 @@ impl Ending {
 #[derive(Debug, Deserialize, Serialize)]
 struct Written {
     version: u32,
+    /// What it was called when this was written. What it is called is what leads to it.
+    #[serde(default)]
+    name: Option<String>,
     plan: Plan,
     #[serde(with = "stamp")]
     created: SystemTime,
@@ -324,6 +327,7 @@ impl Resident {
         });
         let written = Written {
             version: ENTRY_VERSION,
+            name: self.name.as_ref().map(ToString::to_string),
             plan: self.plan.clone(),
             created: self.created,
             life: self.life,
@@ -340,10 +344,10 @@ impl Resident {
         serde_json::to_vec(&written).unwrap_or_default()
     }
 
-    /// The entry that a file holds, and the start of the host that its keeper was of.
+    /// The entry that a file holds, with the name that it had then, and the start of the host that its
+    /// keeper was of.
     pub(super) fn parse(
         id: SandboxId,
-        name: Option<SandboxName>,
         bytes: &[u8],
     ) -> Result<(Self, Option<String>), InvalidEntry> {
         let written: Written = serde_json::from_slice(bytes)?;
@@ -362,7 +366,7 @@ impl Resident {
         };
         let entry = Self {
             id,
-            name,
+            name: written.name.and_then(|name| name.parse().ok()),
             plan: written.plan,
             created: written.created,
             life: written.life,

@@ -3,6 +3,7 @@
 //! A link is made by whoever is first, and all others fail. One that is there is changed by nobody: it
 //! is removed, by whoever holds a lock and has seen that it still leads where it led.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -116,12 +117,13 @@ impl Roster {
             // It has two for a moment, which is better than none.
             self.take(new, id)?;
         }
+        for name in old.iter().filter(|name| *name != new) {
+            self.give_up(name, id);
+        }
+        // Last: who removes a sandbox moves that away first, and frees the one name that he knows.
         if !self.path_of(id).exists() {
             self.give_up(new, id);
             return Err(RosterError::Missing);
-        }
-        for name in old.iter().filter(|name| *name != new) {
-            self.give_up(name, id);
         }
         Ok(())
     }
@@ -136,9 +138,10 @@ impl Roster {
         Ok(self.names.names().into_iter().filter_map(lead).collect())
     }
 
-    /// All names, by the ids that have them.
-    pub(super) fn all_names(&self) -> Result<HashMap<SandboxId, SandboxName>, RosterError> {
-        Ok(self.all_links()?.into_iter().map(|(name, id)| (id, name)).collect())
+    /// The names of all sandboxes.
+    pub(crate) fn all_names(&self) -> Result<BTreeSet<SandboxName>, RosterError> {
+        let own = self.all_links()?.into_iter().filter(|(_, id)| self.path_of(id).exists());
+        Ok(own.map(|(name, _)| name).collect())
     }
 
     /// The names of a sandbox: one, but for moments.
@@ -147,18 +150,49 @@ impl Roster {
         Ok(own.map(|(name, _)| name).collect())
     }
 
-    /// Frees the names of those that are no more.
-    pub(super) fn clear_names(&self) -> Result<(), RosterError> {
+    /// Whether a name is this sandbox's.
+    pub(super) fn leads_to(&self, name: &SandboxName, id: &SandboxId) -> Result<bool, RosterError> {
+        Ok(self.led_to(name.as_str())?.is_some_and(|other| other == *id))
+    }
+
+    /// The name of a sandbox, which had this one when somebody looked. Where that is not its own any
+    /// more, it is looked for among all.
+    pub(super) fn name_of(
+        &self,
+        id: &SandboxId,
+        known: Option<&SandboxName>,
+    ) -> Result<Option<SandboxName>, RosterError> {
+        if let Some(name) = known
+            && self.leads_to(name, id)?
+        {
+            return Ok(Some(name.clone()));
+        }
+        Ok(self.names_of(id)?.into_iter().next())
+    }
+
+    /// Frees the names of those that are no more, and says the others by the ids that have them.
+    pub(super) fn clear_names(&self) -> Result<HashMap<SandboxId, SandboxName>, RosterError> {
         let links = self.links()?;
+        let mut found = HashMap::new();
         for name in self.names.names() {
             let Ok(seen) = links.read_link(&name) else { continue };
-            // In this order: one that is made leaves the first for the second.
-            let is_there = SandboxId::parse(&seen.to_string_lossy())
-                .is_some_and(|id| self.is_in_between(&id) || self.path_of(&id).exists());
-            if !is_there {
-                self.free(&name, &seen)?;
+            // Most are there, and need no second look.
+            let id = SandboxId::parse(&seen.to_string_lossy())
+                .filter(|id| self.path_of(id).exists() || self.is_there(id));
+            match (id, name.parse()) {
+                (Some(id), Ok(name)) => {
+                    found.insert(id, name);
+                }
+                (Some(_), Err(_)) => {}
+                (None, _) => self.free(&name, &seen)?,
             }
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// Whether a sandbox is there, or is being made or removed. In this order: one that is made leaves
+    /// the first for the second.
+    fn is_there(&self, id: &SandboxId) -> bool {
+        self.is_in_between(id) || self.path_of(id).exists()
     }
 }

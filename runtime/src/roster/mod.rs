@@ -6,6 +6,7 @@ mod entry;
 mod journal;
 mod links;
 mod log;
+mod look;
 mod name;
 mod place;
 
@@ -40,6 +41,7 @@ pub(crate) use entry::FAILED;
 pub(crate) use log::FOLLOWING;
 pub(crate) use log::Log;
 pub(crate) use log::Logs;
+pub(crate) use look::Looked;
 pub(crate) use place::Held;
 pub(crate) use place::Roster;
 pub(crate) use place::RosterError;

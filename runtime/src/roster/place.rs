@@ -40,7 +40,7 @@ use super::name::could_begin_one;
 const ENTRY_SIZE_MAX: usize = 16 << 20;
 
 /// What is in front of the name of a directory that is not whole: not yet, or no more.
-const PART: &str = ".part-";
+pub(super) const PART: &str = ".part-";
 
 /// The file of an entry.
 const ENTRY: &str = "entry";
@@ -55,7 +55,7 @@ pub(super) const CONTROL: &str = "control";
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
     folder: Folder,
-    ids: Folder,
+    pub(super) ids: Folder,
     pub(super) names: Folder,
 }
 
@@ -185,25 +185,8 @@ impl Roster {
     }
 
     /// The ids of all sandboxes.
-    fn all_ids(&self) -> Vec<SandboxId> {
+    pub(super) fn all_ids(&self) -> Vec<SandboxId> {
         self.ids.names().iter().filter_map(|name| SandboxId::parse(name)).collect()
-    }
-
-    /// All sandboxes, the newest first, and the ids of those of which nothing can be read.
-    pub(crate) fn all(&self) -> Result<(Vec<Resident>, Vec<SandboxId>), RosterError> {
-        let mut names = self.all_names()?;
-        let (mut all, mut damaged) = (Vec::new(), Vec::new());
-        for id in self.all_ids() {
-            let name = names.remove(&id);
-            match self.read(&id, name.as_ref()) {
-                Ok(resident) => all.push(resident),
-                Err(RosterError::Damaged(_)) => damaged.push(id),
-                // It was removed meanwhile.
-                Err(_) => {}
-            }
-        }
-        all.sort_by(|one, other| other.created.cmp(&one.created).then(one.id.cmp(&other.id)));
-        Ok((all, damaged))
     }
 
     /// The id that people mean: by a name, an id, or the start of one.
@@ -211,6 +194,11 @@ impl Roster {
         if text.parse::<SandboxName>().is_ok()
             && let Some(id) = self.led_to(text)?
             && self.ids.path_of(id.as_str()).exists()
+        {
+            return Ok(id);
+        }
+        if let Some(id) = SandboxId::parse(text)
+            && self.path_of(&id).exists()
         {
             return Ok(id);
         }
@@ -231,7 +219,9 @@ impl Roster {
 
     /// What is known of a sandbox.
     pub(crate) fn get(&self, id: &SandboxId) -> Result<Resident, RosterError> {
-        self.read(id, self.names_of(id)?.first())
+        let mut resident = self.read(id)?;
+        resident.name = self.name_of(id, resident.name.as_ref())?;
+        Ok(resident)
     }
 
     /// Where what a sandbox has is kept.
@@ -247,23 +237,20 @@ impl Roster {
         Ok(Folder::open(&path)?)
     }
 
-    fn read(&self, id: &SandboxId, name: Option<&SandboxName>) -> Result<Resident, RosterError> {
-        match self.read_entry(id, name) {
+    /// The same, with the name that it had when its entry was written.
+    pub(super) fn read(&self, id: &SandboxId) -> Result<Resident, RosterError> {
+        match self.read_entry(id) {
             // It was removed meanwhile.
             Err(RosterError::Damaged(_)) if !self.path_of(id).exists() => Err(RosterError::Missing),
             read => read,
         }
     }
 
-    fn read_entry(
-        &self,
-        id: &SandboxId,
-        name: Option<&SandboxName>,
-    ) -> Result<Resident, RosterError> {
+    fn read_entry(&self, id: &SandboxId) -> Result<Resident, RosterError> {
         let folder = self.folder_of(id)?;
         let read = || {
             let bytes = folder.read_small(ENTRY, ENTRY_SIZE_MAX).unwrap_or_default();
-            Resident::parse(id.clone(), name.cloned(), &bytes)
+            Resident::parse(id.clone(), &bytes)
         };
         let found = read();
         if found.as_ref().is_ok_and(|(resident, _)| resident.life == Life::Exited)
@@ -312,42 +299,6 @@ impl Roster {
             Err(error) => Err(at("open", &path)(error)),
         }
     }
-
-    /// The directories of sandboxes in the making, or that are being removed.
-    fn parts(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.ids.path()).into_iter().flatten().flatten();
-        let parts = entries.filter(|e| e.file_name().to_string_lossy().starts_with(PART));
-        parts.map(|entry| entry.path()).collect()
-    }
-
-    /// Writes down what became of sandboxes whose keepers are gone, and removes what others left in
-    /// the middle of their work. Says which sandboxes lost their keepers.
-    pub(crate) fn clear(&self) -> Result<Vec<Resident>, RosterError> {
-        for path in self.parts().iter().filter(|path| is_free(path)) {
-            let _others_may_be_first = fs::remove_dir_all(path);
-        }
-        self.clear_names()?;
-        let mut lost = Vec::new();
-        for id in self.all_ids() {
-            // Who has a keeper is none of our business.
-            let Ok(held) = self.hold(&id) else { continue };
-            let Some(bytes) = held.folder.read_small(ENTRY, ENTRY_SIZE_MAX) else { continue };
-            let Ok((mut resident, boot)) = Resident::parse(id.clone(), None, &bytes) else {
-                continue;
-            };
-            if resident.life != Life::Exited {
-                settle(&mut resident, boot != held.boot);
-                if !resident.plan.remove {
-                    held.write(&resident)?;
-                }
-                lost.push(resident.clone());
-            }
-            if resident.plan.remove {
-                held.remove(&id)?;
-            }
-        }
-        Ok(lost)
-    }
 }
 
 /// Says of a sandbox whose keeper is gone how it ended.
@@ -383,7 +334,7 @@ fn try_alone(lock: &File) -> io::Result<bool> {
 }
 
 /// Whether nobody keeps the sandbox of this directory.
-fn is_free(folder: &Path) -> bool {
+pub(super) fn is_free(folder: &Path) -> bool {
     match files::open_own(&folder.join(KEEPER)) {
         Ok(lock) => files::try_lock_shared(&lock).unwrap_or(false),
         // Who has no room to look has not seen that nobody is there.
@@ -397,6 +348,17 @@ impl Held {
         self.folder.path()
     }
 
+    /// What is written of the sandbox, and the start of the host that its last keeper was of.
+    pub(super) fn read(&self, id: &SandboxId) -> Result<(Resident, Option<String>), RosterError> {
+        let bytes = self.folder.read_small(ENTRY, ENTRY_SIZE_MAX).unwrap_or_default();
+        Ok(Resident::parse(id.clone(), &bytes)?)
+    }
+
+    /// Says of the sandbox, whose keeper of that start of the host is gone, how it ended.
+    pub(super) fn settle(&self, resident: &mut Resident, boot: Option<&str>) {
+        settle(resident, boot != self.boot.as_deref());
+    }
+
     /// Writes what is known of the sandbox.
     pub(crate) fn write(&self, resident: &Resident) -> Result<(), RosterError> {
         Ok(self.folder.write(ENTRY, &[&resident.to_bytes(self.boot.as_deref())])?)
@@ -406,8 +368,10 @@ impl Held {
     pub(crate) fn remove(self, id: &SandboxId) -> Result<(), RosterError> {
         let away = self.roster.part_of(id);
         let path = self.folder.path();
+        let name = self.read(id).ok().and_then(|(resident, _)| resident.name);
         fs::rename(path, &away).map_err(at("remove", path))?;
-        for name in self.roster.names_of(id)? {
+        // Who gives it another one just now takes that back.
+        if let Some(name) = self.roster.name_of(id, name.as_ref())? {
             self.roster.give_up(&name, id);
         }
         // Held until it is gone, so that nobody else clears it away.

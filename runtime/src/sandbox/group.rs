@@ -85,7 +85,7 @@ pub(crate) fn sweep(cgroups: &Cgroups) {
         return;
     }
     for _ in 0..TRIES {
-        if cgroups.sweep(&Controller::ALL, |other| name.is_left(other)) == 0 {
+        if cgroups.sweep(&Controller::ALL, None, |other| name.is_left(other)) == 0 {
             return;
         }
         std::thread::sleep(STEP);
@@ -136,9 +136,10 @@ impl HeldGroup {
         }
         let failed = |error: GroupError| LaunchError::Exhausted { reason: told(&error) };
         let name = Name::new();
-        // What others left is looked for once.
+        // What others left is looked for once, and where there are many, by one of several.
         if name.started != 0 && !SWEPT.swap(true, Relaxed) {
-            cgroups.sweep(&controllers, |other| name.is_surely_left(other));
+            let turn = Some(name.process);
+            cgroups.sweep(&controllers, turn, |other| name.is_surely_left(other));
         }
         let group = cgroups.make(&name.to_string(), &controllers).map_err(failed)?;
         let (has_memory, has_cpu) = (group.has(Controller::Memory), group.has(Controller::Cpu));

@@ -1,6 +1,7 @@
 //! What a keeper that stays knows of its sandbox, and how it answers those who ask for it.
 
 use std::cell::Cell;
+use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,7 +76,8 @@ pub(super) struct Post {
     /// What was changed of its limits since it was planned.
     changes: Cell<Limits>,
     orders: UnboundedSender<Command>,
-    output: broadcast::Sender<Piece>,
+    /// Made when somebody attaches for the first time: it has room for all pieces from then on.
+    output: OnceCell<broadcast::Sender<Piece>>,
     /// How often it ended, and with which code last.
     ends: watch::Sender<(u32, u8)>,
     askers: Cell<usize>,
@@ -104,7 +106,7 @@ impl Post {
             input: RefCell::default(),
             changes: Cell::default(),
             orders,
-            output: broadcast::channel(PIECES_MAX).0,
+            output: OnceCell::new(),
             ends: watch::channel((0, 0)).0,
             askers: Cell::default(),
             company: beside::Company::default(),
@@ -263,9 +265,16 @@ impl Post {
     /// The guest wrote something.
     pub(super) fn wrote(&self, is_error: bool, bytes: &[u8]) {
         self.log.borrow_mut().write(is_error, bytes);
-        if 0 < self.output.receiver_count() {
-            let _unheard = self.output.send((is_error, bytes.into()));
+        if let Some(output) = self.output.get()
+            && 0 < output.receiver_count()
+        {
+            let _unheard = output.send((is_error, bytes.into()));
         }
+    }
+
+    /// Hears what the guest writes from now on.
+    fn pieces(&self) -> broadcast::Receiver<Piece> {
+        self.output.get_or_init(|| broadcast::channel(PIECES_MAX).0).subscribe()
     }
 
     pub(super) fn sandbox(&self) -> Result<Arc<Sandbox>, Answer> {
@@ -441,7 +450,7 @@ async fn attach(mut asker: Asker, post: &Post) -> std::io::Result<()> {
     if let Err(refused) = post.sandbox() {
         return answer(&mut asker, &refused).await;
     }
-    let (mut pieces, mut ends) = (post.output.subscribe(), post.ends.subscribe());
+    let (mut pieces, mut ends) = (post.pieces(), post.ends.subscribe());
     answer(&mut asker, &Answer::Done).await?;
     let (mut from, mut to) = tokio::io::split(asker);
     let sending = async {

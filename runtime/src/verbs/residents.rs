@@ -17,6 +17,7 @@ use crate::roster::Life;
 use crate::roster::Line;
 use crate::roster::LogQuery;
 use crate::roster::Logs;
+use crate::roster::Looked;
 use crate::roster::Request;
 use crate::roster::Resident;
 use crate::roster::Roster;
@@ -90,14 +91,8 @@ impl Runtime {
     ///
     /// Fails where the roster cannot be read.
     pub fn residents(&self) -> Result<(Vec<Resident>, Vec<SandboxId>), Error> {
-        self.clear_residents()?;
-        self.roster()?.all().map_err(told("list", "the roster"))
-    }
-
-    /// Writes down what became of those whose keepers are gone, and clears what these left.
-    fn clear_residents(&self) -> Result<(), Error> {
         let roster = self.roster()?;
-        let lost = roster.clear().map_err(told("clear", "the roster"))?;
+        let Looked { all, damaged, lost } = roster.look().map_err(told("list", "the roster"))?;
         if !lost.is_empty() {
             sweep(self.cgroups());
         }
@@ -106,7 +101,7 @@ impl Runtime {
             let image = resident.plan.image.as_str();
             roster.note(&resident.id, "die", &[("image", image), ("reason", reason)]);
         }
-        Ok(())
+        Ok((all, damaged))
     }
 
     /// What is known of a sandbox, by its name, its id, or the beginning of that.
@@ -343,10 +338,15 @@ impl Runtime {
         };
         let known = match roster.get(&id) {
             Err(RosterError::Damaged(_)) if force => None,
-            known => known.map_err(told(DOING, name))?.name,
+            known => Some(known.map_err(told(DOING, name))?),
         };
         held.remove(&id).map_err(told(DOING, name))?;
-        sweep(self.cgroups());
+        // A keeper that told of the end removed the group before. To look for others takes as long as
+        // there are sandboxes.
+        if !known.as_ref().is_some_and(|known| matches!(known.ending, Some(Ending::Told(_)))) {
+            sweep(self.cgroups());
+        }
+        let known = known.and_then(|known| known.name);
         let own = known.as_ref().map_or(name, |name| name.as_str());
         roster.note(&id, "destroy", &[("name", own)]);
         Ok(())
@@ -441,7 +441,6 @@ impl Runtime {
     ///
     /// Fails where the roster cannot be read.
     pub fn resident_names(&self) -> Result<BTreeSet<SandboxName>, Error> {
-        let (all, _) = self.roster()?.all().map_err(told("list", "the roster"))?;
-        Ok(all.into_iter().filter_map(|resident| resident.name).collect())
+        self.roster()?.all_names().map_err(told("list", "the roster"))
     }
 }

@@ -30,3 +30,4 @@ pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod stdio;
 pub(crate) mod tree;
+pub(crate) mod twin;

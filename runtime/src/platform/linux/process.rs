@@ -295,8 +295,36 @@ pub(crate) fn go_on_alone() -> io::Result<()> {
     rustix::stdio::dup2_stdin(&nothing)?;
     rustix::stdio::dup2_stdout(&nothing)?;
     rustix::stdio::dup2_stderr(&nothing)?;
+    give_back_stack();
     give_back_memory();
     Ok(())
+}
+
+/// Gives the system the pages of the main thread's stack that nobody uses: to start takes many times as
+/// much of it as to wait. On another stack than that, nothing happens.
+fn give_back_stack() {
+    /// How much below this is left for what is called from here.
+    const OWN: usize = 16 << 10;
+    let page = rustix::param::page_size();
+    let here = std::ptr::from_ref(&page).addr();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let Some(stack) = maps.lines().find(|line| line.ends_with(" [stack]")) else { return };
+    let bounds = stack.split(' ').next().and_then(|bounds| bounds.split_once('-'));
+    let Some((bottom, end)) = bounds else { return };
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    let (Some(bottom), Some(end)) = (number(bottom), number(end)) else { return };
+    let top = here.saturating_sub(OWN) / page * page;
+    if !(bottom..end).contains(&here) || top <= bottom {
+        return;
+    }
+    let unused: *mut libc::c_void = std::ptr::without_provenance_mut(bottom);
+    // JUSTIFICATION: a stack gives nothing back by itself.
+    // SAFETY: what is below the frames of now, with room for those of this call, is read by nobody
+    // before it is written.
+    #[expect(unsafe_code, reason = "gives back pages of the stack that are not in use")]
+    unsafe {
+        libc::madvise(unused, top - bottom, libc::MADV_DONTNEED);
+    }
 }
 
 /// Whether there is a process of this number, which may have ended and not been waited for.

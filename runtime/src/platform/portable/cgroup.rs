@@ -47,6 +47,7 @@ impl Cgroups {
     pub(crate) fn sweep(
         &self,
         _controllers: &[Controller],
+        _turn: Option<u32>,
         _is_left: impl Fn(&str) -> bool,
     ) -> usize {
         let Self(()) = self;

@@ -28,6 +28,9 @@ use tables::Tables;
 pub(crate) use group::Group;
 pub(crate) use group::walk_in;
 
+/// How many groups are looked at in any case by who looks for those that were left.
+const SWEPT_MAX: u64 = 64;
+
 /// What this process may use of control groups. Each hierarchy is looked at when it is first asked
 /// for, and once.
 #[derive(Debug)]
@@ -129,14 +132,23 @@ impl Cgroups {
 
     /// Removes the groups that somebody left behind, by their names, in the hierarchies of these
     /// controllers. One with processes stays; says how many do.
+    ///
+    /// Where `turn` is a number by chance, this takes no longer the more groups there are: of so many
+    /// turns as there are times [`SWEPT_MAX`] of them, one looks at all and the others at none.
     pub(crate) fn sweep(
         &self,
         controllers: &[Controller],
+        turn: Option<u32>,
         is_left: impl Fn(&str) -> bool,
     ) -> usize {
         let mut busy = 0;
         let hosts = controllers.iter().filter_map(|controller| self.hosts(*controller).ok());
-        for base in hosts.flatten() {
+        let is_due = |base: &&Base| {
+            // A directory has a name for itself, one above, and one in each that is in it.
+            let groups = || base.folder.handle.own_status().map_or(0, |own| own.names);
+            turn.is_none_or(|turn| u64::from(turn).is_multiple_of(1 + groups() / SWEPT_MAX))
+        };
+        for base in hosts.flatten().filter(is_due) {
             let Ok(entries) = base.folder.handle.entries() else { continue };
             for (name, _) in entries {
                 let own = name.to_str().and_then(|name| name.strip_prefix(group::PREFIX));
