@@ -1,4 +1,5 @@
-//! `aril run -d`: a second process of this program keeps the sandbox, and this one says its id.
+//! `aril run -d`, and what else goes on without this process: a second one of this program keeps the
+//! sandbox, and this one says its id.
 //!
 //! The keeper is started with the same words behind a mark. It does all that a run does, and says what
 //! fails on the terminal that it shares; once its guest has begun, it says the id on standard output
@@ -59,6 +60,18 @@ fn remove_name(words: &mut Vec<String>) {
 
 /// Starts a keeper with the words of this process, and hands on what it says.
 pub(super) fn start() -> anyhow::Result<ExitCode> {
+    match begin()? {
+        Ok(id) => {
+            report::line(format_args!("{id}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(code) => Ok(code),
+    }
+}
+
+/// Starts a keeper with the words of this process: the id of its sandbox, or the code with which it
+/// ended.
+pub(super) fn begin() -> anyhow::Result<Result<String, ExitCode>> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut keeper = Command::new(program);
     keeper.arg(MARK).args(std::env::args_os().skip(1)).stdout(Stdio::piped());
@@ -68,8 +81,7 @@ pub(super) fn start() -> anyhow::Result<ExitCode> {
         output.read_to_string(&mut said).context("cannot hear the keeper")?;
     }
     if let Some(id) = said.strip_suffix('\n') {
-        report::line(format_args!("{id}"))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Ok(id.to_owned()));
     }
     let status = keeper.wait().context("cannot wait for the keeper")?;
     if status.code().is_none() {
@@ -77,7 +89,7 @@ pub(super) fn start() -> anyhow::Result<ExitCode> {
     }
     // What failed was said.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(report::FAILED);
-    Ok(ExitCode::from(code))
+    Ok(Err(ExitCode::from(code)))
 }
 
 #[cfg(test)]

@@ -142,6 +142,7 @@ pub(crate) fn occupy(
 ) -> Result<std::convert::Infallible, LaunchError> {
     let mut amounts = spec.limits.amounts(false)?;
     super::mounts::check(spec, false)?;
+    super::terminal::check(spec, false)?;
     let granted = spec.capabilities.directories.len();
     if let Some(count) = &mut amounts.open_files {
         fit_open_files(count, spec.limits.open_files.is_asked(), granted)?;

@@ -59,6 +59,7 @@ use super::record::Record;
 use super::single::fit_open_files;
 use super::spec::SandboxSpec;
 use super::stats::Stats;
+use super::terminal;
 use super::vitals::Vitals;
 use super::wire;
 use super::worker::DENIALS_TOLD_MAX;
@@ -150,6 +151,7 @@ pub(crate) async fn launch(
     }
     capabilities::check(&spec.capabilities)?;
     mounts::check(spec, true)?;
+    terminal::check(spec, true)?;
     let (figures, shared) =
         Figures::shared().map_err(exhausted("nothing can be shared with a worker"))?;
     let vitals = Arc::new(Vitals::of(figures, &amounts));

@@ -19,6 +19,7 @@ use crate::roster::hand_on;
 use crate::roster::next_frame;
 use crate::sandbox::Sandbox;
 use crate::sandbox::SandboxSpec;
+use crate::sandbox::WindowSize;
 
 use super::desk::Post;
 use super::enrol::Guest;
@@ -63,7 +64,15 @@ pub(super) async fn run(
     let receiving = async {
         let mut input = input;
         while let Some(frame) = next_frame(&mut from).await? {
-            let Frame::Input(bytes) = frame else { continue };
+            let bytes = match frame {
+                Frame::Input(bytes) => bytes,
+                Frame::Resize { columns, rows } => {
+                    // One without a terminal has no size.
+                    let _without = sandbox.resize(WindowSize { columns, rows });
+                    continue;
+                }
+                _ => continue,
+            };
             if bytes.is_empty() {
                 input = None;
             } else if let Some(input) = &mut input {
@@ -109,6 +118,7 @@ fn spec_of(post: &Post, guest: &Guest, exec: &Exec) -> Result<SandboxSpec, Strin
     if let Some(directory) = &exec.working_directory {
         spec = spec.working_directory(directory).map_err(refused)?;
     }
+    spec.terminal = exec.terminal.map(|(columns, rows)| WindowSize { columns, rows });
     let input = if exec.interactive { Input::Stream } else { Input::Closed };
     Ok(spec.stdin(input).stdout(Output::Stream).stderr(Output::Stream))
 }
