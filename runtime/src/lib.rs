@@ -120,6 +120,7 @@ pub use sandbox::SandboxSpec;
 pub use sandbox::Stats;
 pub use sandbox::Trap;
 pub use sandbox::TrapKind;
+pub use sandbox::WindowSize;
 #[cfg(feature = "hostile")]
 pub use sandbox::hostile;
 pub use sandbox::printable;
@@ -141,6 +142,8 @@ pub use verbs::Freed;
 pub use verbs::ImageFiles;
 pub use verbs::ImageFormat;
 pub use verbs::Listed;
+pub use verbs::Notice;
+pub use verbs::Notices;
 pub use verbs::Piece;
 pub use verbs::Progress;
 pub use verbs::Reading;

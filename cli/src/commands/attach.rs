@@ -3,25 +3,28 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::io::Read as _;
-use std::io::Write as _;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use aril::AttachedInput;
-use aril::Attachment;
 use aril::Beside;
-use aril::Piece;
+use aril::Notices;
 use clap::Args;
 
 use super::Common;
+use super::foreground;
 use super::grants;
-use crate::report;
+use super::show::OnAsk;
+use super::show::Show;
+use super::show::Shown;
+use super::terminal;
+use super::terminal::DetachKeys;
 
 /// Show what a sandbox writes from now on, and have it read what is written here
 ///
-/// Ends with the guest, and with its code. Ctrl-C leaves: the sandbox goes on.
+/// Ends with the guest, and with its code. Ctrl-C leaves: the sandbox goes on. Where it has a terminal
+/// (`run -t`), Ctrl-C is typed there, and the detach keys leave.
 #[derive(Args, Debug)]
 pub(super) struct Attach {
     /// Its name or id
@@ -32,6 +35,11 @@ pub(super) struct Attach {
     #[arg(long)]
     no_stdin: bool,
 
+    /// The keys that leave it where it has a terminal, with commas between: characters, or `ctrl-` with a
+    /// letter or one of `@[\]^_`
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: DetachKeys,
+
     #[command(flatten)]
     common: Common,
 }
@@ -39,8 +47,21 @@ pub(super) struct Attach {
 impl Attach {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = self.common.runtime()?;
-        let interactive = runtime.resident(&self.name)?.plan.interactive;
-        hand_on(runtime.attach(&self.name)?, interactive && !self.no_stdin)
+        let plan = runtime.resident(&self.name)?.plan;
+        let mut show = Show { input: plan.interactive && !self.no_stdin, ..Show::default() };
+        if plan.terminal && show.input {
+            need_terminal("it has one; attach from a terminal, or with `--no-stdin` to only look")?;
+            show.terminal = Some(self.detach_keys);
+            show.notices = Some((Notices::take_over(), leaving()));
+        }
+        Ok(match show.run(runtime.attach(&self.name)?)? {
+            Shown::Ended(code, _) => ExitCode::from(code),
+            Shown::Left => {
+                foreground::left(&self.name);
+                ExitCode::SUCCESS
+            }
+            Shown::Asked(signal) => ExitCode::from(foreground::code_of(signal)),
+        })
     }
 }
 
@@ -63,6 +84,10 @@ pub(super) struct Exec {
     /// Have it read what is written here
     #[arg(short, long)]
     interactive: bool,
+
+    /// Give it a terminal of its own, which is this one with `-i`
+    #[arg(short, long)]
+    tty: bool,
 
     /// Set a variable, as NAME=VALUE, or pass on the host's, as NAME
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
@@ -100,46 +125,36 @@ impl Exec {
             program.environment.extend(grants::variable_of(variable)?);
         }
         program.working_directory = self.workdir;
-        let attachment = self.common.runtime()?.run_beside(&name, program)?;
-        hand_on(attachment, self.interactive)
-    }
-}
-
-/// Hands streams on until the other end is over, and ends with its code.
-fn hand_on(mut attachment: Attachment, interactive: bool) -> anyhow::Result<ExitCode> {
-    if interactive {
-        let input = attachment.input().context("cannot write to it")?;
-        // It ends with this process: what is typed after the guest's end is read by nobody.
-        drop(std::thread::Builder::new().spawn(move || hand_in(input)));
-    }
-    loop {
-        let written = match attachment.next_piece().context("its keeper does not answer")? {
-            Some(Piece::Output(bytes)) => {
-                let mut out = io::stdout();
-                out.write_all(&bytes).and_then(|()| out.flush())
-            }
-            Some(Piece::Error(bytes)) => io::stderr().write_all(&bytes),
-            Some(Piece::Lost(count)) => {
-                report::say(format_args!("{count} pieces of output came too fast and are lost"));
-                Ok(())
-            }
-            Some(Piece::Ended(code)) => return Ok(ExitCode::from(code)),
-            Some(_) => Ok(()),
-            None => anyhow::bail!("its keeper is gone"),
-        };
-        written.map_err(report::unprinted)?;
-    }
-}
-
-fn hand_in(mut input: AttachedInput) {
-    let mut chunk = vec![0; 16 << 10];
-    loop {
-        match io::stdin().read(&mut chunk) {
-            Ok(count @ 1..) if input.write_all(&chunk[..count]).is_ok() => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            _ => break,
+        let mut show = Show { input: self.interactive, ..Show::default() };
+        if self.tty {
+            program.terminal = Some(terminal::size());
         }
+        if self.tty && self.interactive {
+            need_terminal("leave out `-t`, or run it from a terminal")?;
+            // Nothing leaves it: it ends with this command.
+            show.terminal = Some(DetachKeys::none());
+        }
+        let attachment = self.common.runtime()?.run_beside(&name, program)?;
+        if show.terminal.is_some() {
+            show.notices = Some((Notices::take_over(), leaving()));
+        }
+        Ok(match show.run(attachment)? {
+            Shown::Ended(code, _) => ExitCode::from(code),
+            Shown::Left => ExitCode::SUCCESS,
+            Shown::Asked(signal) => ExitCode::from(foreground::code_of(signal)),
+        })
     }
-    // Where the keeper is gone, the input has ended.
-    let _ended = input.end();
+}
+
+/// What is done about signals where a guest is only looked at: it is left.
+fn leaving() -> OnAsk {
+    Box::new(|_signal| true)
+}
+
+/// Says that this command has no terminal for a guest that has one.
+pub(super) fn need_terminal(remedy: &str) -> anyhow::Result<()> {
+    if io::stdin().is_terminal() {
+        return Ok(());
+    }
+    anyhow::bail!("the input device is not a TTY: {remedy}")
 }

@@ -1,4 +1,5 @@
-//! `aril run -d`: a second process of this program keeps the sandbox, and this one says its id.
+//! `aril run -d`, and what else goes on without this process: a second one of this program keeps the
+//! sandbox, and this one says its id.
 //!
 //! The keeper is a copy of this process. It does all that a run does, and says what fails on the
 //! terminal that it shares; once its guest has begun, it says the id on standard output and leaves.
@@ -54,17 +55,26 @@ fn remove_name(words: &mut Vec<String>) {
     }
 }
 
-/// Goes on as the keeper, in a process of its own, and says nothing there. Beside it, hands on what
-/// that says, and says the code that this process is to end with.
-pub(super) fn start() -> anyhow::Result<Option<ExitCode>> {
+/// What became of a process that starts a keeper.
+pub(super) enum Begun {
+    /// It is the keeper itself, from here on.
+    Keeper,
+    /// A keeper beside it keeps the sandbox of this id.
+    Kept(String),
+    /// There is no keeper any more, and this is the code to end with.
+    Ended(ExitCode),
+}
+
+/// Goes on as the keeper, in a process of its own; and beside it, as this one, which hears what that
+/// says.
+pub(super) fn begin() -> anyhow::Result<Begun> {
     let Some(mut keeper) = aril::split().context("cannot start a keeper")? else {
         IS_KEEPER.store(true, Relaxed);
-        return Ok(None);
+        return Ok(Begun::Keeper);
     };
     let said = keeper.hear().context("cannot hear the keeper")?;
     if let Some(id) = said.strip_suffix('\n') {
-        report::line(format_args!("{id}"))?;
-        return Ok(Some(ExitCode::SUCCESS));
+        return Ok(Begun::Kept(id.to_owned()));
     }
     let status = keeper.wait().context("cannot wait for the keeper")?;
     if status.code().is_none() {
@@ -72,7 +82,7 @@ pub(super) fn start() -> anyhow::Result<Option<ExitCode>> {
     }
     // What failed was said.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(report::FAILED);
-    Ok(Some(ExitCode::from(code)))
+    Ok(Begun::Ended(ExitCode::from(code)))
 }
 
 #[cfg(test)]

@@ -139,6 +139,7 @@ fn sandbox(resident: &Resident) -> Value {
         "Config": {
             "Labels": resident.plan.labels,
             "OpenStdin": resident.plan.interactive,
+            "Tty": resident.plan.terminal,
             "StopTimeout": resident.plan.grace.as_secs_f64(),
         },
         "HostConfig": {

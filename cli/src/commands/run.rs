@@ -34,14 +34,20 @@ use aril::Source;
 use aril::VolumeName;
 use aril::Wall;
 use aril::Walls;
+use clap::ArgGroup;
 use clap::Args;
 use clap::ValueEnum;
 
 use super::Common;
+use super::attach;
 use super::detached;
+use super::detached::Begun;
+use super::foreground;
 use super::grants;
 use super::grants::Grant;
 use super::limits::LimitFlags;
+use super::terminal;
+use super::terminal::DetachKeys;
 use super::transfer;
 use super::transfer::PullPolicy;
 use super::transfer::RegistryFlags;
@@ -56,6 +62,7 @@ use crate::spans;
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[command(override_usage = "aril run [OPTIONS] FILE|IMAGE [ARGS]...", after_help = super::EXIT_CODES)]
+#[command(group = ArgGroup::new("stays").args(["detach", "name", "tty"]).multiple(true))]
 pub(crate) struct Run {
     // One list: two would leave what stands right behind the program to our own flags.
     /// The program, and its arguments: all that follows it, flags too
@@ -83,8 +90,9 @@ pub(crate) struct Run {
     #[arg(short, long)]
     detach: bool,
 
-    /// Name the sandbox; without it, it gets a name by chance
-    #[arg(long, value_name = "NAME", requires = "detach")]
+    /// Name the sandbox: it is listed, others ask for it by its name, and it stays until `rm`. In the
+    /// background it gets one by chance
+    #[arg(long, value_name = "NAME")]
     name: Option<SandboxName>,
 
     /// Start it again when it ends: `no`, `on-failure`, `on-failure:TIMES`, `always` or
@@ -98,16 +106,17 @@ pub(crate) struct Run {
     )]
     restart: Restart,
 
-    /// Remove the sandbox, with its log, when it has ended; one in the foreground leaves nothing
+    /// Remove the sandbox, with its log, when it has ended; one in the foreground that has neither a
+    /// name nor a terminal leaves nothing
     #[arg(long)]
     rm: bool,
 
     /// Put a label on the sandbox, as NAME=VALUE, or NAME
-    #[arg(short, long = "label", value_name = "NAME[=VALUE]", requires = "detach")]
+    #[arg(short, long = "label", value_name = "NAME[=VALUE]", requires = "stays")]
     labels: Vec<String>,
 
     /// How much output is kept: `max-size=10m` of a file, `max-file=3` files
-    #[arg(long = "log-opt", value_name = "NAME=VALUE", requires = "detach")]
+    #[arg(long = "log-opt", value_name = "NAME=VALUE", requires = "stays")]
     log_options: Vec<String>,
 
     /// Start in this directory of the guest, which must be granted
@@ -117,6 +126,15 @@ pub(crate) struct Run {
     /// Keep standard input open; without it, the guest reads nothing
     #[arg(short, long)]
     interactive: bool,
+
+    /// Give the program a terminal of its own: with `-i`, this one, and the detach keys leave it running
+    #[arg(short, long)]
+    tty: bool,
+
+    /// The keys that leave it, with commas between: characters, or `ctrl-` with a letter or one of
+    /// `@[\]^_`; none where this is empty
+    #[arg(long, value_name = "KEYS", requires = "tty", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: DetachKeys,
 
     /// Call an exported function with ARGS, and print what it returns
     #[arg(long, value_name = "NAME")]
@@ -197,10 +215,28 @@ impl FromStr for Requirement {
 
 impl Run {
     pub(super) fn execute(mut self) -> anyhow::Result<ExitCode> {
-        if self.detach && !detached::is_keeper() {
-            self.check_detached()?;
-            if let Some(code) = detached::start()? {
-                return Ok(code);
+        if self.stays() && !detached::is_keeper() {
+            self.check_staying()?;
+            let has_terminal = self.tty && self.interactive && !self.detach;
+            if has_terminal {
+                attach::need_terminal("leave out `-t`, or run it from a terminal")?;
+            }
+            match detached::begin()? {
+                Begun::Keeper => {}
+                Begun::Ended(code) => return Ok(code),
+                Begun::Kept(id) if self.detach => {
+                    report::line(format_args!("{id}"))?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Begun::Kept(id) => {
+                    let terminal = has_terminal.then_some(self.detach_keys);
+                    return foreground::show(
+                        &self.common.runtime()?,
+                        id,
+                        self.interactive,
+                        terminal,
+                    );
+                }
             }
         }
         spans::begin("run");
@@ -284,15 +320,23 @@ impl Run {
         match never {}
     }
 
+    /// Whether it is a sandbox that others find, and that goes on without this process.
+    const fn stays(&self) -> bool {
+        self.detach || self.tty || self.name.is_some()
+    }
+
     /// What can be known to be wrong before a keeper is started.
-    fn check_detached(&self) -> anyhow::Result<()> {
+    fn check_staying(&self) -> anyhow::Result<()> {
         if self.json.is_some() {
-            bail!("`--json` is for the foreground: `aril inspect` shows how a sandbox ended");
+            bail!(
+                "`--json` is for the foreground, without a name or a terminal: `aril inspect` shows how \
+                 a sandbox ended"
+            );
         }
         if !Runtime::has_workers() {
             bail!(
-                "nothing can go on in the background here: this host cannot hold a guest's process; \
-                 see `aril doctor`"
+                "nothing can go on in the background here, or have a terminal: this host cannot hold \
+                 a guest's process; see `aril doctor`"
             );
         }
         self.log_plan().map(drop)
@@ -316,9 +360,9 @@ impl Run {
         Ok(plan)
     }
 
-    /// Takes a place in the roster, where it is to go on in the background.
+    /// Takes a place in the roster, where it is to be found there.
     fn enrol(&self, runtime: &Runtime, spec: &SandboxSpec) -> anyhow::Result<Option<Enrolment>> {
-        if !self.detach {
+        if !self.stays() {
             return Ok(None);
         }
         let mut plan = Plan::default();
@@ -332,7 +376,12 @@ impl Run {
         plan.remove = self.rm;
         plan.grace = self.stop_timeout.unwrap_or_else(|| Occupation::default().grace);
         plan.interactive = self.interactive;
+        plan.terminal = self.tty;
         plan.words = detached::words(self.name.is_some());
+        if !self.detach {
+            // Whoever starts it again does so in the background.
+            plan.words.insert(1.min(plan.words.len()), "-d".to_owned());
+        }
         let directory = std::env::current_dir().unwrap_or_default();
         plan.directory = directory.to_string_lossy().into_owned();
         plan.log = self.log_plan()?;
@@ -342,7 +391,8 @@ impl Run {
                  prints a unit that outlives a restart of the host"
             ));
         }
-        Ok(Some(runtime.enrol(self.name.as_ref(), &plan)?))
+        let enrolment = runtime.enrol(self.name.as_ref(), &plan)?;
+        Ok(Some(if self.detach { enrolment } else { enrolment.with_owner() }))
     }
 
     /// The program.
@@ -424,15 +474,19 @@ impl Run {
     fn spec(&self, image: Option<&Image>) -> anyhow::Result<(SandboxSpec, Vec<NamedVolume>)> {
         let mut words = self.words(image)?;
         let args = words.split_off(1);
+        let stays = self.stays();
         let mut spec = SandboxSpec::new(words.remove(0))
             .limits(self.limits.limits())
-            .stdin(match (self.interactive, self.detach) {
+            .stdin(match (self.interactive, stays) {
                 (false, _) => Input::Closed,
                 (true, false) => Input::Inherit,
                 (true, true) => Input::Stream,
             })
-            .stdout(if self.detach { Output::Stream } else { Output::Inherit })
-            .stderr(if self.detach { Output::Stream } else { Output::Inherit });
+            .stdout(if stays { Output::Stream } else { Output::Inherit })
+            .stderr(if stays { Output::Stream } else { Output::Inherit });
+        if self.tty {
+            spec = spec.terminal(terminal::size());
+        }
         spec = match &self.invoke {
             Some(function) => {
                 spec.invoke(Invocation { function: function.clone(), arguments: args })

@@ -38,6 +38,7 @@ pub(crate) use host::seccomp;
 pub(crate) use host::signals;
 pub(crate) use host::socket;
 pub(crate) use host::stdio;
+pub(crate) use host::terminal;
 pub(crate) use host::tree;
 pub(crate) use host::twin;
 

@@ -50,6 +50,8 @@ pub(crate) enum Request {
     Wait,
     /// To hand on what it writes, and what it is to read.
     Attach,
+    /// The same for the one who started it, who is told all of it, and how it ended.
+    Own,
     /// To look what it is called from now on.
     Rename,
     /// To give a handle of the directory that holds this path of the guest's.
@@ -69,6 +71,9 @@ pub(crate) struct Exec {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) working_directory: Option<String>,
     pub(crate) interactive: bool,
+    /// The columns and rows of its terminal, where it is to have one.
+    #[serde(default)]
+    pub(crate) terminal: Option<(u16, u16)>,
 }
 
 /// What a keeper answers.
@@ -98,6 +103,10 @@ pub(crate) enum Frame {
     Lost(u64),
     /// The guest ended with this code. The last.
     Ended(u8),
+    /// The guest's terminal is to have so many columns and rows.
+    Resize { columns: u16, rows: u16 },
+    /// How the guest ended, as its record says.
+    Record(String),
 }
 
 /// The longest content of a frame.
@@ -110,6 +119,10 @@ impl Frame {
             Self::Output { is_error, bytes } => [&[1 + u8::from(*is_error)], &bytes[..]].concat(),
             Self::Lost(count) => [&[3], &count.to_le_bytes()[..]].concat(),
             Self::Ended(code) => vec![4, *code],
+            Self::Resize { columns, rows } => {
+                [&[5], &columns.to_le_bytes()[..], &rows.to_le_bytes()[..]].concat()
+            }
+            Self::Record(text) => [&[6], text.as_bytes()].concat(),
         }
     }
 
@@ -124,6 +137,13 @@ impl Frame {
                 Self::Lost(u64::from_le_bytes(count))
             }
             [4, code] => Self::Ended(*code),
+            [5, a, b, c, d] => Self::Resize {
+                columns: u16::from_le_bytes([*a, *b]),
+                rows: u16::from_le_bytes([*c, *d]),
+            },
+            [6, text @ ..] => {
+                Self::Record(String::from_utf8(text.to_vec()).map_err(|_| senseless())?)
+            }
             _ => return Err(senseless()),
         })
     }
@@ -132,6 +152,9 @@ impl Frame {
 fn senseless() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "what came makes no sense")
 }
+
+/// The longest frame that is taken from a keeper: a record has what a called function returned.
+const TOLD_SIZE_MAX: u32 = 20 << 20;
 
 fn size_max() -> u32 {
     // A frame and its kind.
@@ -176,16 +199,22 @@ impl Line {
 
     /// The next frame; nothing where the keeper is gone.
     pub(crate) fn next(&mut self) -> io::Result<Option<Frame>> {
-        match receive(&mut self.0, size_max()) {
+        match receive(&mut self.0, TOLD_SIZE_MAX) {
             Ok(bytes) => Frame::parse(&bytes).map(Some),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Hands on something to read.
-    pub(crate) fn input(&mut self, bytes: &[u8]) -> io::Result<()> {
-        send(&mut self.0, &Frame::Input(bytes.to_vec()).to_bytes())
+    /// Hands a frame on.
+    pub(crate) fn give(&self, frame: &Frame) -> io::Result<()> {
+        send(&mut &self.0, &frame.to_bytes())
+    }
+
+    /// Ends the connection for all who hold it.
+    pub(crate) fn leave(&self) {
+        // One that has ended already is as good as left.
+        let _ended = self.0.shutdown(std::net::Shutdown::Both);
     }
 }
 
@@ -262,10 +291,12 @@ mod tests {
             Frame::Output { is_error: true, bytes: b"err".to_vec() },
             Frame::Lost(7),
             Frame::Ended(255),
+            Frame::Resize { columns: 300, rows: 7 },
+            Frame::Record("{}".to_owned()),
         ] {
             assert_eq!(Frame::parse(&frame.to_bytes()).expect("a frame"), frame);
         }
-        for bytes in [&[][..], &[3, 1], &[4], &[4, 1, 1], &[9]] {
+        for bytes in [&[][..], &[3, 1], &[4], &[4, 1, 1], &[5, 1], &[6, 0xff], &[9]] {
             let error = Frame::parse(bytes).expect_err("refused");
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bytes:?}");
         }

@@ -75,6 +75,9 @@ pub struct Plan {
     /// Whether its standard input can be written to.
     #[serde(default)]
     pub interactive: bool,
+    /// Whether its streams are a terminal of its own.
+    #[serde(default)]
+    pub terminal: bool,
     /// The words of the command line that started it, without the program's own name.
     #[serde(default)]
     pub words: Vec<String>,

@@ -60,6 +60,7 @@ use super::record::Record;
 use super::single::fit_open_files;
 use super::spec::SandboxSpec;
 use super::stats::Stats;
+use super::terminal;
 use super::vitals::Vitals;
 use super::wire;
 use super::worker::DENIALS_TOLD_MAX;
@@ -160,6 +161,7 @@ pub(crate) async fn launch(
     }
     capabilities::check(&spec.capabilities)?;
     mounts::check(spec, true)?;
+    terminal::check(spec, true)?;
     let room = disk::room_of(spec)?;
     let (figures, shared) =
         Figures::shared().map_err(exhausted("nothing can be shared with a worker"))?;
@@ -197,7 +199,7 @@ pub(crate) async fn launch(
         let end = said.map(|Said { exit, denials, results }| {
             vitals.note_end(&exit);
             let disk = disk::used(room.as_ref());
-            let stats = Stats { group, disk, ..vitals.stats() };
+            let stats = Stats { disk, group, ..vitals.stats() };
             End { exit, stats, denials, results }
         });
         drop(lease);

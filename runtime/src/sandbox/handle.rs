@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::limits::Watch;
 use crate::platform::room::Room;
 use crate::platform::stdio::InputEnd;
+use crate::platform::terminal::Terminal;
 
 use super::disk;
 use super::event::Event;
@@ -26,6 +27,7 @@ use super::guest::LaunchError;
 use super::kept::Worker;
 use super::record::Record;
 use super::stats::Stats;
+use super::terminal::WindowSize;
 use super::vitals::Vitals;
 
 /// A guest, alive, with its limits and capabilities.
@@ -66,6 +68,8 @@ pub(super) struct HostEnds {
     pub(super) outputs: [Option<Box<dyn AsyncRead + Send + Unpin>>; 2],
     /// Ends the guest's reading of this process's own input.
     pub(super) inherited: Option<InheritedInput>,
+    /// What those of them are that are a terminal.
+    pub(super) terminal: Option<Terminal>,
 }
 
 impl std::fmt::Debug for HostEnds {
@@ -342,6 +346,20 @@ impl Sandbox {
     /// Takes the reader of the guest's standard error, where the spec says [`Output::Stream`](crate::Output::Stream).
     pub fn stderr(&self) -> Option<impl AsyncRead + Send + Unpin + use<>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).outputs[1].take()
+    }
+
+    /// Gives the guest's terminal another size, where the spec gave it one
+    /// ([`SandboxSpec::terminal`](crate::SandboxSpec::terminal)). No guest hears of it: WASI does not tell the size.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it has none.
+    pub fn resize(&self, size: WindowSize) -> std::io::Result<()> {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        match &ends.terminal {
+            Some(terminal) => terminal.resize((size.columns, size.rows)),
+            None => Err(std::io::Error::other("the guest has no terminal")),
+        }
     }
 
     /// What the guest has written so far to standard output, where the spec says

@@ -31,6 +31,7 @@ mod single;
 mod spec;
 mod state;
 mod stats;
+mod terminal;
 mod vitals;
 mod wire;
 mod wire_group;
@@ -54,6 +55,7 @@ pub use spec::Isolation;
 pub use spec::SandboxSpec;
 pub use stats::GroupStats;
 pub use stats::Stats;
+pub use terminal::WindowSize;
 
 pub(crate) use alone::occupy;
 pub(crate) use apart::Place;

@@ -67,6 +67,8 @@ pub(super) struct Order {
     /// The process with which the worker ends, beside the leash, where its thread that started the
     /// worker stays as long as it does.
     pub(super) parent: Option<u32>,
+    /// Whether the worker leaves the session of its keeper: its streams are a terminal of its own.
+    pub(super) leaves_session: bool,
     /// How much each wall is wanted.
     walls: Vec<WireNeed>,
 }
@@ -253,6 +255,7 @@ impl Order {
             trapped: number(files.trapped),
             doors: files.doors.iter().map(number).collect(),
             parent: spec.ends_with_thread.then(std::process::id),
+            leaves_session: spec.terminal.is_some(),
             walls: Wall::ALL.map(|wall| written_need(spec.walls.need(wall))).to_vec(),
         }
     }
@@ -305,6 +308,7 @@ impl Order {
             isolation: Isolation::Process,
             walls,
             requires_group: false,
+            terminal: None,
             ends_with_thread: false,
             known_as: None,
         })

@@ -14,6 +14,7 @@ use crate::capabilities::Output;
 use crate::platform::child;
 use crate::platform::child::Stream;
 use crate::platform::stdio::InputEnd;
+use crate::platform::terminal::Terminal;
 use crate::units::Bytes;
 
 use super::exit::Exit;
@@ -21,6 +22,7 @@ use super::handle::Captured;
 use super::handle::HostEnds;
 use super::handle::InheritedInput;
 use super::spec::SandboxSpec;
+use super::terminal::Typed;
 use super::vitals::Vitals;
 
 /// What a guest's streams are connected to.
@@ -38,6 +40,8 @@ pub(super) struct Connected {
 pub(super) fn connect(spec: &SandboxSpec, vitals: &Arc<Vitals>) -> io::Result<Connected> {
     let input_end = Arc::new(InputEnd::new()?);
     let mut ends = HostEnds::default();
+    let terminal =
+        spec.terminal.map(|size| Terminal::open((size.columns, size.rows))).transpose()?;
     let stdin = match &spec.capabilities.stdin {
         Input::Closed => Stream::Null,
         Input::Inherit => Stream::Inherit,
@@ -49,6 +53,10 @@ pub(super) fn connect(spec: &SandboxSpec, vitals: &Arc<Vitals>) -> io::Result<Co
                 let _unread = writer.write_all(&bytes).await;
             });
             Stream::Handle(reader)
+        }
+        Input::Stream if let Some((near, far)) = &terminal => {
+            ends.stdin = Some(Box::new(Typed::new(near.clone(), Arc::clone(vitals))));
+            Stream::Handle(far.try_clone()?)
         }
         Input::Stream => {
             let (writer, reader) = child::input_pipe()?;
@@ -62,6 +70,11 @@ pub(super) fn connect(spec: &SandboxSpec, vitals: &Arc<Vitals>) -> io::Result<Co
         Ok(match output {
             Output::Discard => Stream::Null,
             Output::Inherit => Stream::Inherit,
+            Output::Stream if let Some((near, far)) = &terminal => {
+                // Both are one.
+                ends.outputs[0] = Some(Box::new(near.clone()));
+                Stream::Handle(far.try_clone()?)
+            }
             Output::Stream => {
                 let (reader, writer) = child::output_pipe()?;
                 ends.outputs[index] = Some(Box::new(reader));
@@ -78,6 +91,7 @@ pub(super) fn connect(spec: &SandboxSpec, vitals: &Arc<Vitals>) -> io::Result<Co
     };
     let stdout = output(0, spec.capabilities.stdout)?;
     let stderr = output(1, spec.capabilities.stderr)?;
+    ends.terminal = terminal.map(|(near, _far)| near);
     ends.inherited = Some(InheritedInput::new(Arc::clone(&input_end)));
     Ok(Connected { streams: [stdin, stdout, stderr], ends, captured, reading, input_end })
 }

@@ -13,6 +13,8 @@ use crate::capabilities::covering;
 use crate::limits::Limits;
 use crate::process::Walls;
 
+use super::terminal::WindowSize;
+
 /// Where a guest runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -53,6 +55,8 @@ pub struct SandboxSpec {
     pub(crate) isolation: Isolation,
     pub(crate) walls: Walls,
     pub(crate) requires_group: bool,
+    /// The size of the terminal that its streams are, where they are one.
+    pub(crate) terminal: Option<WindowSize>,
     /// Whether its process ends with the thread that launches it, which must be the process's main
     /// one.
     pub(crate) ends_with_thread: bool,
@@ -72,6 +76,7 @@ impl SandboxSpec {
             isolation: Isolation::default(),
             walls: Walls::ALL,
             requires_group: false,
+            terminal: None,
             ends_with_thread: false,
             known_as: None,
         }
@@ -176,6 +181,19 @@ impl SandboxSpec {
     /// Sets where the guest's standard error goes.
     pub fn stderr(mut self, output: Output) -> Self {
         self.capabilities.stderr = output;
+        self
+    }
+
+    /// Makes those of the guest's streams that are [`Input::Stream`] and [`Output::Stream`] a terminal
+    /// of its own, of this size, for which it needs a process of its own ([`Isolation::Process`]).
+    ///
+    /// Its outputs are one then, which [`Sandbox::stdout`](crate::Sandbox::stdout) reads, with what is
+    /// typed in between, as it is shown. What is written to
+    /// [`Sandbox::stdin`](crate::Sandbox::stdin) is typed: lines, Ctrl-D for the end of the input, and
+    /// Ctrl-C and Ctrl-\\, which end the guest by signals 2 and 3.
+    /// [`Sandbox::resize`](crate::Sandbox::resize) gives it another size.
+    pub fn terminal(mut self, size: WindowSize) -> Self {
+        self.terminal = Some(size);
         self
     }
 

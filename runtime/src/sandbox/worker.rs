@@ -222,6 +222,9 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
     if let Some(parent) = order.parent {
         process::end_with(parent).map_err(broken)?;
     }
+    if order.leaves_session {
+        process::leave_session();
+    }
     let closed = close_others(number, &order).map_err(broken)?;
     for door in &order.doors {
         given(*door).and_then(|door| walk_in(&door)).map_err(groupless)?;

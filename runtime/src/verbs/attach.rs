@@ -2,16 +2,22 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::error::ErrorKind;
+use crate::platform::signals;
 use crate::roster::Answer;
 use crate::roster::Exec;
 use crate::roster::FRAME_MAX;
 use crate::roster::Frame;
 use crate::roster::KeeperLine;
 use crate::roster::Request;
+use crate::sandbox::Record;
+use crate::sandbox::WindowSize;
 
 use super::residents::ANSWER_MAX;
 use super::residents::failed;
@@ -28,6 +34,8 @@ pub enum Piece {
     Error(Vec<u8>),
     /// So many pieces were lost: they came faster than they were taken.
     Lost(u64),
+    /// How the guest ended. Who started it is told, before its code.
+    Record(Box<Record>),
     /// The guest ended with this code. The last.
     Ended(u8),
 }
@@ -36,12 +44,48 @@ pub enum Piece {
 #[derive(Debug)]
 pub struct Attachment {
     line: KeeperLine,
+    writer: Arc<Writer>,
 }
 
-/// The writer of a guest's standard input, beside an [`Attachment`].
-#[derive(Debug)]
+/// The writer of a guest's standard input, beside an [`Attachment`]: any number of them, each for one
+/// thread.
+#[derive(Clone, Debug)]
 pub struct AttachedInput {
+    writer: Arc<Writer>,
+}
+
+/// The same line, for those who write: one frame after the other.
+#[derive(Debug)]
+struct Writer {
     line: KeeperLine,
+    turn: Mutex<()>,
+}
+
+/// What is sent to a process that shows what a sandbox writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// Its terminal has another size.
+    Resized,
+    /// It is asked to end, by the signal of this number.
+    Ask(i32),
+}
+
+/// What is sent to this process: it no longer ends by it, and somebody waits for it.
+#[derive(Debug)]
+pub struct Notices(signals::Notices);
+
+impl Notices {
+    /// Takes it over in the calling thread, and in those that it starts from now on. There must be no
+    /// others.
+    pub fn take_over() -> Self {
+        Self(signals::Notices::block())
+    }
+
+    /// Waits for the next one.
+    pub fn wait(&self) -> Notice {
+        self.0.wait().map_or(Notice::Resized, Notice::Ask)
+    }
 }
 
 impl Attachment {
@@ -58,19 +102,19 @@ impl Attachment {
                 Some(Frame::Output { is_error: true, bytes }) => Piece::Error(bytes),
                 Some(Frame::Lost(count)) => Piece::Lost(count),
                 Some(Frame::Ended(code)) => Piece::Ended(code),
+                Some(Frame::Record(text)) => match Record::from_json(&text) {
+                    Ok(record) => Piece::Record(Box::new(record)),
+                    Err(reason) => return Err(io::Error::new(io::ErrorKind::InvalidData, reason)),
+                },
                 // That is ours to say.
-                Some(Frame::Input(_)) => continue,
+                Some(Frame::Input(_) | Frame::Resize { .. }) => continue,
             }));
         }
     }
 
     /// The writer of the guest's input.
-    ///
-    /// # Errors
-    ///
-    /// Fails where the host has no room for one more descriptor.
-    pub fn input(&self) -> io::Result<AttachedInput> {
-        Ok(AttachedInput { line: self.line.again()? })
+    pub fn input(&self) -> AttachedInput {
+        AttachedInput { writer: Arc::clone(&self.writer) }
     }
 }
 
@@ -81,7 +125,26 @@ impl AttachedInput {
     ///
     /// Fails where the keeper is gone.
     pub fn end(&mut self) -> io::Result<()> {
-        self.line.input(&[])
+        self.give(&Frame::Input(Vec::new()))
+    }
+
+    /// Gives the guest's terminal another size, where it has one.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the keeper is gone.
+    pub fn resize(&mut self, size: WindowSize) -> io::Result<()> {
+        self.give(&Frame::Resize { columns: size.columns, rows: size.rows })
+    }
+
+    fn give(&self, frame: &Frame) -> io::Result<()> {
+        let _turn = self.writer.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.writer.line.give(frame)
+    }
+
+    /// Lets go of the sandbox for the [`Attachment`] too, which is told of nothing more.
+    pub fn leave(&self) {
+        self.writer.line.leave();
     }
 }
 
@@ -89,7 +152,7 @@ impl io::Write for AttachedInput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(FRAME_MAX)];
         if !bytes.is_empty() {
-            self.line.input(bytes)?;
+            self.give(&Frame::Input(bytes.to_vec()))?;
         }
         Ok(bytes.len())
     }
@@ -112,6 +175,8 @@ pub struct Beside {
     pub working_directory: Option<String>,
     /// Whether it reads what is written to it; otherwise its input has ended.
     pub interactive: bool,
+    /// The size of a terminal of its own, where its streams are to be one.
+    pub terminal: Option<WindowSize>,
 }
 
 impl Runtime {
@@ -125,6 +190,17 @@ impl Runtime {
         self.connected("attach to", name, &Request::Attach, ANSWER_MAX)
     }
 
+    /// Attaches to a sandbox that was started for the one who calls
+    /// ([`Enrolment::with_owner`](crate::Enrolment::with_owner)): the guest waits where what it writes is not taken, and how it
+    /// ended is told.
+    ///
+    /// # Errors
+    ///
+    /// Fails where there is none that runs, and where it waits for nobody, or somebody else came.
+    pub fn attach_to_own(&self, name: &str) -> Result<Attachment, Error> {
+        self.connected("attach to", name, &Request::Own, ANSWER_MAX)
+    }
+
     fn connected(
         &self,
         doing: &'static str,
@@ -136,10 +212,11 @@ impl Runtime {
         let id = roster.find(name).map_err(told(doing, name))?;
         let unheard = |error| self.unheard(doing, name, &id, error);
         let mut line = roster.connect(&id).map_err(unheard)?;
-        match line.ask(request, Some(limit)).map_err(unheard)? {
-            Answer::Refused(reason) => Err(failed(doing, name, ErrorKind::Denied, reason)),
-            _ => Ok(Attachment { line }),
+        if let Answer::Refused(reason) = line.ask(request, Some(limit)).map_err(unheard)? {
+            return Err(failed(doing, name, ErrorKind::Denied, reason));
         }
+        let writer = line.again().map_err(unheard)?;
+        Ok(Attachment { line, writer: Arc::new(Writer { line: writer, turn: Mutex::default() }) })
     }
 
     /// Runs a program beside a guest that goes on alone, and attaches to it. It is ended with the
@@ -151,8 +228,10 @@ impl Runtime {
     pub fn run_beside(&self, name: &str, program: Beside) -> Result<Attachment, Error> {
         /// What it may take to compile the program.
         const PREPARING_MAX: Duration = Duration::from_mins(6);
-        let Beside { file, command, environment, working_directory, interactive } = program;
-        let exec = Exec { file, command, environment, working_directory, interactive };
+        let Beside { file, command, environment, working_directory, interactive, terminal } =
+            program;
+        let terminal = terminal.map(|size| (size.columns, size.rows));
+        let exec = Exec { file, command, environment, working_directory, interactive, terminal };
         self.connected("run a program beside", name, &Request::Exec(exec), PREPARING_MAX)
     }
 }

@@ -29,6 +29,7 @@ use crate::sandbox::Exit;
 use crate::sandbox::PauseError;
 use crate::sandbox::Sandbox;
 use crate::sandbox::SandboxSpec;
+use crate::sandbox::WindowSize;
 
 use super::desk::Post;
 use super::enrol::Guest;
@@ -188,7 +189,15 @@ async fn speak(mut asker: Asker, sandbox: &Sandbox) -> std::io::Result<()> {
     let receiving = async {
         let mut input = input;
         while let Some(frame) = next_frame(&mut from).await? {
-            let Frame::Input(bytes) = frame else { continue };
+            let bytes = match frame {
+                Frame::Input(bytes) => bytes,
+                Frame::Resize { columns, rows } => {
+                    // One without a terminal has no size.
+                    let _without = sandbox.resize(WindowSize { columns, rows });
+                    continue;
+                }
+                _ => continue,
+            };
             if bytes.is_empty() {
                 input = None;
             } else if let Some(input) = &mut input {
@@ -256,6 +265,7 @@ fn spec_of(post: &Post, guest: &Guest, exec: &Exec) -> Result<SandboxSpec, Strin
     if let Some(directory) = &exec.working_directory {
         spec = spec.working_directory(directory).map_err(refused)?;
     }
+    spec.terminal = exec.terminal.map(|(columns, rows)| WindowSize { columns, rows });
     let input = if exec.interactive { Input::Stream } else { Input::Closed };
     Ok(spec.stdin(input).stdout(Output::Stream).stderr(Output::Stream))
 }

@@ -1,7 +1,6 @@
 //! What a keeper that stays knows of its sandbox, and how it answers those who ask for it.
 
 use std::cell::Cell;
-use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,10 +9,6 @@ use std::time::SystemTime;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
-use tokio::io::AsyncWriteExt as _;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
@@ -24,7 +19,6 @@ use crate::roster::Answer;
 use crate::roster::Asker;
 use crate::roster::Desk;
 use crate::roster::Ending;
-use crate::roster::Frame;
 use crate::roster::Held;
 use crate::roster::Life;
 use crate::roster::Log;
@@ -34,20 +28,18 @@ use crate::roster::Resident;
 use crate::roster::Roster;
 use crate::roster::answer;
 use crate::roster::give;
-use crate::roster::hand_on;
 use crate::roster::hear;
-use crate::roster::next_frame;
 use crate::sandbox::Sandbox;
+use crate::sandbox::WindowSize;
 
+use super::audience;
+use super::audience::Audience;
 use super::beside;
 use super::enrol::Guest;
 use super::stay::is_out_of_memory;
 
 /// How many may ask at the same moment.
 const ASKERS_MAX: usize = 256;
-
-/// How many pieces of output wait for one who is attached and slow.
-const PIECES_MAX: usize = 256;
 
 /// What the one who keeps the guest is to do.
 #[derive(Clone, Copy, Debug)]
@@ -58,11 +50,8 @@ pub(super) enum Command {
     Kill(i32),
 }
 
-/// A piece of what the guest wrote.
-type Piece = (bool, Arc<[u8]>);
-
 /// The guest's standard input.
-type Input = Box<dyn AsyncWrite + Unpin>;
+pub(super) type Input = Box<dyn AsyncWrite + Unpin>;
 
 /// What a keeper that stays knows. All of it is on one thread.
 pub(super) struct Post {
@@ -75,9 +64,10 @@ pub(super) struct Post {
     input: RefCell<Option<Rc<tokio::sync::Mutex<Input>>>>,
     /// What was changed of its limits since it was planned.
     changes: Cell<Limits>,
+    /// The size of its terminal, once somebody said one.
+    size: Cell<Option<WindowSize>>,
     orders: UnboundedSender<Command>,
-    /// Made when somebody attaches for the first time: it has room for all pieces from then on.
-    output: OnceCell<broadcast::Sender<Piece>>,
+    audience: Audience,
     /// How often it ended, and with which code last.
     ends: watch::Sender<(u32, u8)>,
     askers: Cell<usize>,
@@ -95,6 +85,7 @@ impl Post {
         roster: Roster,
         (resident, held): (Resident, Held),
         orders: UnboundedSender<Command>,
+        audience: Audience,
     ) -> Rc<Self> {
         let log = Log::open(held.path(), resident.plan.log);
         Rc::new(Self {
@@ -105,8 +96,9 @@ impl Post {
             sandbox: RefCell::default(),
             input: RefCell::default(),
             changes: Cell::default(),
+            size: Cell::default(),
             orders,
-            output: OnceCell::new(),
+            audience,
             ends: watch::channel((0, 0)).0,
             askers: Cell::default(),
             company: beside::Company::default(),
@@ -159,24 +151,22 @@ impl Post {
         }
     }
 
-    /// Its guest has begun.
-    pub(super) fn begin(&self, sandbox: &Sandbox) {
+    /// Its guest has begun, in this sandbox.
+    pub(super) fn begin(&self, sandbox: Sandbox) -> Arc<Sandbox> {
         self.note("start", &[]);
         self.change(|resident| {
             resident.life = Life::Running;
             resident.started = Some(SystemTime::now());
             resident.limits = sandbox.holds();
         });
-    }
-
-    /// This is it.
-    pub(super) fn took(&self, sandbox: Arc<Sandbox>) {
         let input = sandbox.stdin().map(|input| {
             let input: Input = Box::new(input);
             Rc::new(tokio::sync::Mutex::new(input))
         });
         self.input.replace(input);
-        self.sandbox.replace(Some(sandbox));
+        let sandbox = Arc::new(sandbox);
+        self.sandbox.replace(Some(Arc::clone(&sandbox)));
+        sandbox
     }
 
     /// Nothing more is there for the guest to read.
@@ -258,23 +248,44 @@ impl Post {
                 tokio::time::sleep(STEP).await;
             }
         };
-        // Who does not listen is not told.
+        // Who does not listen is not told, but for the one who started it.
         let _unheard = tokio::time::timeout(limit, all).await;
+        self.audience.owner_heard().await;
     }
 
-    /// The guest wrote something.
-    pub(super) fn wrote(&self, is_error: bool, bytes: &[u8]) {
+    /// The guest wrote something: returns when more can be taken.
+    pub(super) async fn wrote(&self, is_error: bool, bytes: &[u8]) {
         self.log.borrow_mut().write(is_error, bytes);
-        if let Some(output) = self.output.get()
-            && 0 < output.receiver_count()
-        {
-            let _unheard = output.send((is_error, bytes.into()));
+        self.audience.tell(is_error, bytes).await;
+    }
+
+    /// Those who are attached.
+    pub(super) const fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// What the guest reads, as long as it may be written to.
+    pub(super) fn input(&self) -> Option<Rc<tokio::sync::Mutex<Input>>> {
+        self.input.borrow().clone()
+    }
+
+    /// Its terminal has this size from now on. Of several who are attached, the last one says.
+    pub(super) fn resize(&self, size: WindowSize) {
+        self.size.set(Some(size));
+        if let Ok(sandbox) = self.sandbox() {
+            // One without a terminal has no size.
+            let _without = sandbox.resize(size);
         }
     }
 
-    /// Hears what the guest writes from now on.
-    fn pieces(&self) -> broadcast::Receiver<Piece> {
-        self.output.get_or_init(|| broadcast::channel(PIECES_MAX).0).subscribe()
+    /// The size of its terminal, where somebody said one.
+    pub(super) fn size(&self) -> Option<WindowSize> {
+        self.size.get()
+    }
+
+    /// Tells of ends, by their count and code.
+    pub(super) fn ends(&self) -> watch::Receiver<(u32, u8)> {
+        self.ends.subscribe()
     }
 
     pub(super) fn sandbox(&self) -> Result<Arc<Sandbox>, Answer> {
@@ -282,7 +293,7 @@ impl Post {
         sandbox.ok_or_else(|| refusal("it is not running just now"))
     }
 
-    fn order(&self, command: Command) {
+    pub(super) fn order(&self, command: Command) {
         // The one who takes orders is there as long as this is.
         let _unheard = self.orders.send(command);
     }
@@ -354,7 +365,9 @@ impl Post {
             }
             Request::Wait => Ok(Answer::Ended(self.next_end().await)),
             // They have more to say than one answer.
-            Request::Attach | Request::Exec(_) | Request::Files(_) => Ok(Answer::Done),
+            Request::Attach | Request::Own | Request::Exec(_) | Request::Files(_) => {
+                Ok(Answer::Done)
+            }
         }
     }
 }
@@ -410,7 +423,8 @@ async fn serve(mut asker: Asker, post: &Post, guest: &Guest) -> std::io::Result<
         }
     };
     let request = match request {
-        Request::Attach => return attach(asker, post).await,
+        Request::Attach => return audience::attach(asker, post, false).await,
+        Request::Own => return audience::attach(asker, post, true).await,
         Request::Files(path) => return show_files(asker, post, guest, &path).await,
         Request::Exec(exec) => return beside::run(asker, post, guest, exec).await,
         request => request,
@@ -442,64 +456,5 @@ async fn show_files(
             give(&asker, directory.handle()).await
         }
         Err(reason) => answer(&mut asker, &Answer::Refused(reason)).await,
-    }
-}
-
-/// Hands on what the guest writes, and what it is to read, until it ends or the other one leaves.
-async fn attach(mut asker: Asker, post: &Post) -> std::io::Result<()> {
-    if let Err(refused) = post.sandbox() {
-        return answer(&mut asker, &refused).await;
-    }
-    let (mut pieces, mut ends) = (post.pieces(), post.ends.subscribe());
-    answer(&mut asker, &Answer::Done).await?;
-    let (mut from, mut to) = tokio::io::split(asker);
-    let sending = async {
-        loop {
-            tokio::select! {
-                biased;
-                piece = pieces.recv() => hand_on(&mut to, &frame_of(piece)).await?,
-                _ = ends.changed() => {
-                    // What it wrote before.
-                    loop {
-                        let piece = match pieces.try_recv() {
-                            Ok(piece) => Ok(piece),
-                            Err(TryRecvError::Lagged(count)) => Err(RecvError::Lagged(count)),
-                            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-                        };
-                        hand_on(&mut to, &frame_of(piece)).await?;
-                    }
-                    let code = ends.borrow().1;
-                    return hand_on(&mut to, &Frame::Ended(code)).await;
-                }
-            }
-        }
-    };
-    let receiving = async {
-        while let Some(frame) = next_frame(&mut from).await? {
-            let Frame::Input(bytes) = frame else { continue };
-            let input = post.input.borrow().clone();
-            match input {
-                Some(_) if bytes.is_empty() => post.close_input(),
-                Some(input) => {
-                    // A guest that no longer reads is none that must be written to.
-                    let _unread = input.lock().await.write_all(&bytes).await;
-                }
-                None => {}
-            }
-        }
-        Ok(())
-    };
-    tokio::select! {
-        sent = sending => sent,
-        left = receiving => left,
-    }
-}
-
-fn frame_of(piece: Result<Piece, RecvError>) -> Frame {
-    match piece {
-        Ok((is_error, bytes)) => Frame::Output { is_error, bytes: bytes.to_vec() },
-        Err(RecvError::Lagged(count)) => Frame::Lost(count),
-        // It is there as long as its keeper.
-        Err(RecvError::Closed) => Frame::Lost(0),
     }
 }

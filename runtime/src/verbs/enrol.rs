@@ -24,6 +24,8 @@ use crate::sandbox::LaunchError;
 use crate::sandbox::SandboxSpec;
 use crate::units::Bytes;
 
+use super::audience::Audience;
+use super::desk::Command;
 use super::desk::Post;
 use super::desk::attend;
 use super::prepare::Artifact;
@@ -35,6 +37,9 @@ use super::stay::Stay;
 /// How long those who asked for the end are waited for, once it was told to them.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long the one who started it may take to come.
+const OWNER_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A place in the roster for a sandbox that is about to be kept: its id and its name are its own from
 /// now on. Dropped, it is given up.
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub struct Enrolment {
     roster: Roster,
     /// Until it is kept.
     place: Option<(Resident, Held)>,
+    /// Whether somebody comes who is to hear all that it writes.
+    has_owner: bool,
 }
 
 /// What a keeper that stays keeps.
@@ -55,6 +62,15 @@ pub(super) struct Guest {
 }
 
 impl Enrolment {
+    /// The same for somebody who started it to see what it does: he attaches with
+    /// [`Runtime::attach_to_own`], the guest waits for him where he is slow, and where he does not come
+    /// the guest is stopped.
+    #[must_use]
+    pub fn with_owner(mut self) -> Self {
+        self.has_owner = true;
+        self
+    }
+
     /// What is known of the sandbox so far.
     pub fn resident(&self) -> Option<&Resident> {
         self.place.as_ref().map(|(resident, _)| resident)
@@ -94,7 +110,7 @@ impl Runtime {
         let place = roster.enrol(name, plan).map_err(told("name the sandbox", &what))?;
         let name = place.0.name.as_ref().map_or("", |name| name.as_str());
         roster.note(&place.0.id, "create", &[("image", &plan.image), ("name", name)]);
-        Ok(Enrolment { roster, place: Some(place) })
+        Ok(Enrolment { roster, place: Some(place), has_owner: false })
     }
 
     /// Runs a guest in a process of its own and keeps it, as its place in the roster says: what it
@@ -161,8 +177,9 @@ async fn stay(
     };
     let (orders, commands) = mpsc::unbounded_channel();
     let desk = held.listen();
-    let post = Post::new(enrolment.roster.clone(), (resident, held), orders);
-    post.begin(&sandbox);
+    let audience = Audience::new(enrolment.has_owner);
+    let post = Post::new(enrolment.roster.clone(), (resident, held), orders, audience);
+    let sandbox = post.begin(sandbox);
     // Whoever is told that it runs can speak to its keeper.
     let desk = match desk {
         Ok(desk) => desk,
@@ -176,6 +193,10 @@ async fn stay(
     if let Err(error) = process::go_on_alone() {
         post.give_up();
         return Err(failed("leave the terminal of", post.name(), ErrorKind::Unavailable, error));
+    }
+    if !post.audience().owner_came(OWNER_TIME_MAX).await {
+        // Nobody wants it.
+        post.order(Command::Stop(Some(Duration::ZERO)));
     }
     let ending = Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks).await;
     let code = ending.code();

@@ -2,6 +2,7 @@
 
 mod assets;
 mod attach;
+mod audience;
 mod beside;
 mod bounds;
 mod build;
@@ -42,6 +43,8 @@ mod volumes;
 pub use attach::AttachedInput;
 pub use attach::Attachment;
 pub use attach::Beside;
+pub use attach::Notice;
+pub use attach::Notices;
 pub use attach::Piece;
 pub use build::Build;
 pub use build::ImageFormat;

@@ -56,7 +56,7 @@ impl Stay {
     }
 
     /// Keeps the guest until it has ended for good.
-    pub(super) async fn live(mut self, first: Sandbox, asks: &mut Listening) -> Ending {
+    pub(super) async fn live(mut self, first: Arc<Sandbox>, asks: &mut Listening) -> Ending {
         let plan = self.post.plan();
         let mut next = Some(first);
         let mut pause = PAUSE_MIN;
@@ -65,15 +65,12 @@ impl Stay {
             let sandbox = match next.take() {
                 Some(sandbox) => sandbox,
                 None => match self.guest.runtime.launch(&self.guest.artifact, self.spec()).await {
-                    Ok(sandbox) => {
-                        self.post.begin(&sandbox);
-                        sandbox
-                    }
+                    Ok(sandbox) => self.post.begin(sandbox),
                     Err(error) => return Ending::Failed(crate::error::whole(&error)),
                 },
             };
             let began = Instant::now();
-            let ending = self.run(Arc::new(sandbox), asks, plan.grace).await;
+            let ending = self.run(sandbox, asks, plan.grace).await;
             if SETTLED <= began.elapsed() {
                 (pause, times) = (PAUSE_MIN, 0);
             }
@@ -93,7 +90,12 @@ impl Stay {
     fn spec(&self) -> crate::sandbox::SandboxSpec {
         let spec = self.guest.spec.clone();
         let limits = spec.limits.changed_by(self.post.changes());
-        spec.limits(limits)
+        let size = self.post.size().filter(|_| spec.terminal.is_some());
+        let spec = spec.limits(limits);
+        match size {
+            Some(size) => spec.terminal(size),
+            None => spec,
+        }
     }
 
     /// Keeps one run of the guest to its end.
@@ -103,7 +105,6 @@ impl Stay {
         asks: &mut Listening,
         grace: Duration,
     ) -> Ending {
-        self.post.took(Arc::clone(&sandbox));
         let streams = [
             tokio::task::spawn_local(hand_on(sandbox.stdout(), Rc::clone(&self.post), false)),
             tokio::task::spawn_local(hand_on(sandbox.stderr(), Rc::clone(&self.post), true)),
@@ -137,6 +138,7 @@ impl Stay {
                 }
             }
         };
+        self.post.audience().over();
         for stream in streams {
             // Its process has ended, and with it what it wrote.
             let _read = stream.await;
@@ -191,7 +193,7 @@ async fn hand_on(from: Option<impl AsyncRead + Unpin>, post: Rc<Post>, is_error:
     // Not filled before it is read into: pages that nothing is written to take no memory.
     let mut chunk = Vec::with_capacity(CHUNK);
     while let Ok(1..) = from.read_buf(&mut chunk).await {
-        post.wrote(is_error, &chunk);
+        post.wrote(is_error, &chunk).await;
         chunk.clear();
         // Writing a log takes its time: who asks for the sandbox comes in between.
         tokio::task::yield_now().await;

@@ -29,5 +29,6 @@ pub(crate) mod seccomp;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod stdio;
+pub(crate) mod terminal;
 pub(crate) mod tree;
 pub(crate) mod twin;

@@ -327,6 +327,12 @@ fn give_back_stack() {
     }
 }
 
+/// Leaves the session that this process was started in, and with it what is typed at its terminal. Who
+/// leads a group of processes stays.
+pub(crate) fn leave_session() {
+    let _stays = rustix::process::setsid();
+}
+
 /// Whether there is a process of this number, which may have ended and not been waited for.
 pub(crate) fn is_there(process: u32) -> bool {
     let Some(process) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) else {

@@ -30,6 +30,10 @@ impl std::fmt::Debug for Asks {
 impl Asks {
     /// Blocks the signals in the calling thread, and in the threads that it will start.
     pub(crate) fn block() -> Self {
+        Self::of(&ASKS)
+    }
+
+    fn of(signals: &[i32]) -> Self {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // JUSTIFICATION: rustix has no signal masks, and a handler could do almost nothing.
         // SAFETY: `set` is a place for a signal set, which this fills.
@@ -37,7 +41,7 @@ impl Asks {
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
         }
-        for signal in ASKS {
+        for &signal in signals {
             // SAFETY: `set` was filled above, and the number is a signal's.
             #[expect(unsafe_code, reason = "adds to a signal set")]
             unsafe {
@@ -87,6 +91,11 @@ impl Asks {
 
     /// Waits until a signal asks, for `span` at most, or for ever.
     pub(crate) fn wait(&self, span: Option<Duration>) -> Option<Ask> {
+        asked(self.take(span))
+    }
+
+    /// The next signal, by its number; none where `span` is over before there is one.
+    fn take(&self, span: Option<Duration>) -> libc::c_int {
         let time = span.map(|span| libc::timespec {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(span.subsec_nanos()),
@@ -96,8 +105,35 @@ impl Asks {
         // SAFETY: the set lives as long as `self`; `time` is null or points to a value that lives
         // to the end of this function; the kernel is not asked for details.
         #[expect(unsafe_code, reason = "waits for a signal of the set")]
-        let signal = unsafe { libc::sigtimedwait(&raw const self.set, std::ptr::null_mut(), time) };
-        asked(signal)
+        unsafe {
+            libc::sigtimedwait(&raw const self.set, std::ptr::null_mut(), time)
+        }
+    }
+}
+
+/// Signals of a process that shows what another one writes: those that ask it to end, and the one that
+/// tells of another size of its terminal.
+#[derive(Debug)]
+pub(crate) struct Notices(Asks);
+
+impl Notices {
+    /// Blocks them in the calling thread, and in the threads that it will start.
+    pub(crate) fn block() -> Self {
+        let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+        Self(Asks::of(&[&ends[..], &[libc::SIGWINCH]].concat()))
+    }
+
+    /// Waits until one comes, and says the number of one that asks to end; nothing where the terminal
+    /// has another size.
+    pub(crate) fn wait(&self) -> Option<i32> {
+        loop {
+            match self.0.take(None) {
+                libc::SIGWINCH => return None,
+                // It was interrupted.
+                ..=0 => {}
+                signal => return Some(signal),
+            }
+        }
     }
 }
 

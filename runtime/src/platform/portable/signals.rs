@@ -60,6 +60,25 @@ impl Asks {
     }
 }
 
+/// What is sent to a process that shows what another one writes: nothing, because none does here.
+#[derive(Debug)]
+pub(crate) struct Notices;
+
+impl Notices {
+    /// Blocks nothing.
+    pub(crate) fn block() -> Self {
+        Self
+    }
+
+    /// Waits for ever.
+    #[expect(clippy::unused_self, reason = "other systems hold a set")]
+    pub(crate) fn wait(&self) -> Option<i32> {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
 /// Nothing listens.
 #[derive(Debug)]
 pub(crate) struct Listening(Infallible);

@@ -1,0 +1,177 @@
+//! The streams of a guest of another process, shown on those of this one.
+
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use anyhow::Context as _;
+use aril::AttachedInput;
+use aril::Attachment;
+use aril::Notice;
+use aril::Notices;
+use aril::Piece;
+use aril::Record;
+
+use super::terminal;
+use super::terminal::DetachKeys;
+use super::terminal::Raw;
+use crate::report;
+
+/// How a guest's streams are shown.
+#[derive(Default)]
+pub(super) struct Show {
+    /// Whether what is read here is handed on.
+    pub(super) input: bool,
+    /// This terminal is the guest's, and these keys leave it.
+    pub(super) terminal: Option<DetachKeys>,
+    /// What is sent to this process, and what is done when that asks to end: where it says so, the
+    /// guest is left.
+    pub(super) notices: Option<(Notices, OnAsk)>,
+}
+
+/// What is done about a signal. Says whether the guest is to be left.
+pub(super) type OnAsk = Box<dyn FnMut(i32) -> bool + Send>;
+
+/// How it came to an end.
+#[derive(Debug)]
+pub(super) enum Shown {
+    /// With the guest, by this code.
+    Ended(u8, Option<Box<Record>>),
+    /// By the keys.
+    Left,
+    /// By a signal of this number.
+    Asked(i32),
+}
+
+/// Why a guest was left, once it was.
+type Leaving = Arc<OnceLock<Leave>>;
+
+#[derive(Debug)]
+enum Leave {
+    Keys,
+    Signal(i32),
+}
+
+/// How a guest ended.
+type Ended = (u8, Option<Box<Record>>);
+
+impl Show {
+    /// Shows the streams until the guest ends, or is left. The terminal is as it was when this returns.
+    pub(super) fn run(self, mut attachment: Attachment) -> anyhow::Result<Shown> {
+        let leaving = Leaving::default();
+        let is_raw = self.terminal.is_some();
+        let raw = self.terminal.is_some().then(Raw::enter).transpose()?;
+        if is_raw {
+            // A keeper that is gone is found out below.
+            let _gone = attachment.input().resize(terminal::size());
+        }
+        // Both end with this process.
+        if let Some((notices, on_ask)) = self.notices {
+            let (input, leaving) = (attachment.input(), Arc::clone(&leaving));
+            let heed = move || heed(&notices, on_ask, input, is_raw, &leaving);
+            std::thread::Builder::new().spawn(heed).context("cannot wait for signals")?;
+        }
+        if self.input {
+            let (input, leaving) = (attachment.input(), Arc::clone(&leaving));
+            let hand_in = move || hand_in(input, self.terminal, &leaving);
+            std::thread::Builder::new().spawn(hand_in).context("cannot read standard input")?;
+        }
+        let shown = print(&mut attachment, is_raw);
+        drop(raw);
+        match (shown?, leaving.get()) {
+            (Some((code, record)), _) => Ok(Shown::Ended(code, record)),
+            (None, Some(Leave::Keys)) => Ok(Shown::Left),
+            (None, Some(Leave::Signal(signal))) => Ok(Shown::Asked(*signal)),
+            (None, None) => anyhow::bail!("its keeper is gone"),
+        }
+    }
+}
+
+/// Prints what the guest writes until it ends; nothing where its keeper is heard no more.
+fn print(attachment: &mut Attachment, is_raw: bool) -> anyhow::Result<Option<Ended>> {
+    let mut record = None;
+    loop {
+        let written = match attachment.next_piece().context("its keeper does not answer")? {
+            Some(Piece::Output(bytes)) => {
+                let mut out = io::stdout();
+                out.write_all(&bytes).and_then(|()| out.flush())
+            }
+            Some(Piece::Error(bytes)) => io::stderr().write_all(&bytes),
+            Some(Piece::Lost(count)) => {
+                // A raw terminal goes to the beginning of a line where it is told to.
+                let end = if is_raw { "\r" } else { "" };
+                report::say(format_args!(
+                    "{count} pieces of output came too fast and are lost{end}"
+                ));
+                Ok(())
+            }
+            Some(Piece::Record(told)) => {
+                record = Some(told);
+                Ok(())
+            }
+            Some(Piece::Ended(code)) => return Ok(Some((code, record))),
+            Some(_) => Ok(()),
+            None => return Ok(None),
+        };
+        written.map_err(report::unprinted)?;
+    }
+}
+
+/// Hands in what is read here, until that ends or the keys are typed.
+fn hand_in(mut input: AttachedInput, mut keys: Option<DetachKeys>, leaving: &Leaving) {
+    let mut chunk = vec![0; 16 << 10];
+    loop {
+        let count = match io::stdin().read(&mut chunk) {
+            Ok(count @ 1..) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            _ => break,
+        };
+        let Some(keys) = &mut keys else {
+            if input.write_all(&chunk[..count]).is_err() {
+                break;
+            }
+            continue;
+        };
+        let (typed, is_over) = keys.sift(&chunk[..count]);
+        let is_gone = input.write_all(&typed).is_err();
+        if is_over {
+            let _first = leaving.set(Leave::Keys);
+            return input.leave();
+        }
+        if is_gone {
+            return;
+        }
+    }
+    if keys.is_some() {
+        // A terminal that is gone is no end of the guest's input.
+        let _first = leaving.set(Leave::Keys);
+        return input.leave();
+    }
+    // Where the keeper is gone, the input has ended.
+    let _ended = input.end();
+}
+
+/// Does what this process is asked to, for as long as it is there.
+fn heed(
+    notices: &Notices,
+    mut on_ask: OnAsk,
+    mut input: AttachedInput,
+    is_raw: bool,
+    leaving: &Leaving,
+) {
+    loop {
+        match notices.wait() {
+            Notice::Resized if is_raw => {
+                // A keeper that is gone is found out by who reads.
+                let _gone = input.resize(terminal::size());
+            }
+            Notice::Ask(signal) if on_ask(signal) => {
+                let _first = leaving.set(Leave::Signal(signal));
+                return input.leave();
+            }
+            _ => {}
+        }
+    }
+}
