@@ -186,7 +186,7 @@ mod tests {
             room.resize(Some(96 << 10)).unwrap();
             assert_eq!(fill(&directory, "b"), 32 << 10);
             room.resize(None).unwrap();
-            directory.create_file("c", 0o600).unwrap().write_all(&[1; 1 << 20]).unwrap();
+            directory.create_file("c", 0o600).unwrap().write_all(&vec![1; 1 << 20]).unwrap();
             directory.remove_file("c").unwrap();
             room.resize(Some(96 << 10)).unwrap();
             assert_eq!(fill(&directory, "d"), 0);
