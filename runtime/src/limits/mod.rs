@@ -321,6 +321,19 @@ impl Limits {
         }
     }
 
+    /// Those that the guest's own process holds. What its group does, and the room for its files, is
+    /// its keeper's alone.
+    pub(crate) fn of_process(&self) -> Self {
+        Self {
+            pids: Limit::Default,
+            cpu_weight: Limit::Default,
+            memory_swap: Limit::Default,
+            memory_reservation: Limit::Default,
+            disk: Limit::Default,
+            ..*self
+        }
+    }
+
     /// Refuses what only a control group could hold, where the guest has none.
     pub(crate) fn need_no_group(&self) -> Result<(), LimitError> {
         let of_groups = [

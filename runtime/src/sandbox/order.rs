@@ -224,16 +224,7 @@ impl Order {
     ) -> Self {
         let SandboxSpec { limits, capabilities, invocation, trap_unknown_imports, .. } = spec;
         Self {
-            // What only its group holds, or the room of its files, is its keeper's alone.
-            limits: Limits {
-                pids: Limit::Default,
-                cpu_weight: Limit::Default,
-                memory_swap: Limit::Default,
-                memory_reservation: Limit::Default,
-                disk: Limit::Default,
-                ..*limits
-            }
-            .into(),
+            limits: limits.of_process().into(),
             arguments: capabilities.arguments.clone(),
             environment: capabilities.environment.clone(),
             grants: WireGrants::new(granted),

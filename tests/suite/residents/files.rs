@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::disk::FILLS;
 use crate::disk::is_mounted_in;
 use crate::disk::users;
@@ -12,6 +14,7 @@ use crate::support::Run;
 use crate::support::becoming;
 use crate::support::signal;
 use crate::support::wait_until;
+use crate::support::worker_of;
 
 use super::Den;
 
@@ -57,9 +60,22 @@ impl Theirs {
     }
 
     #[track_caller]
-    fn restarts(&self, count: u64) {
-        wait_until("its last end", || self.den.status("one") == "exited");
-        assert_eq!(self.den.inspect("one")["RestartCount"], count);
+    fn inspect(&self) -> Value {
+        serde_json::from_str(&self.ok("inspect --type sandbox --format json one")).unwrap()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, status: &str) {
+        wait_until(status, || self.inspect()["State"]["Status"] == status);
+    }
+
+    /// Waits until it has ended for good, which is to be with this code, after so many restarts.
+    #[track_caller]
+    fn ended(&self, code: u8, restarts: u64) {
+        self.wait_for("exited");
+        let shown = self.inspect();
+        assert_eq!(shown["State"]["ExitCode"], code, "{shown}");
+        assert_eq!(shown["RestartCount"], restarts, "{shown}");
     }
 }
 
@@ -75,16 +91,13 @@ fn a_guest_with_single_files_over_its_images_files_is_started_again_and_has_othe
             for flags in ["", "--read-only ", "--disk 1m "] {
                 let flags = format!("run -d --name one -v ./conf:/file {flags}");
                 theirs.ok(&format!("{flags}--restart on-failure:2 {image}"));
-                theirs.restarts(2);
-                assert_eq!(theirs.den.inspect("one")["State"]["ExitCode"], 7, "{user} {image}");
+                theirs.ended(7, 2);
                 theirs.ok("rm one");
             }
             let conf = || fs::read_to_string(theirs.den.bench.path().join("conf")).unwrap();
             assert_eq!(conf(), "x".repeat(9), "{user} {image}");
 
-            let build = ["build", "-q", "cat.wat", "--copy", "./large:/", "-t", "cat"];
-            let build = build.join(" ");
-            theirs.ok(&build);
+            theirs.ok("build -q cat.wat --copy ./large:/ -t cat");
             for flags in ["", "--disk 1m "] {
                 theirs.ok(&format!("run -d -i --name one -v ./conf:/file {flags}cat"));
                 for _ in 0..2 {
@@ -109,9 +122,7 @@ fn a_limit_on_disk_bytes_outlives_a_restart_and_changes_while_the_guest_runs() {
         theirs.ok("build -q cat.wat --copy ./large:/ -t cat");
         theirs.ok("run -d --name one --disk 64k --restart on-failure:1 large");
         // What was written first is there for the second, which finds no room and ends well.
-        theirs.restarts(1);
-        let shown = theirs.den.inspect("one");
-        assert_eq!(shown["State"]["ExitCode"], 0, "{shown}");
+        theirs.ended(0, 1);
         theirs.ok("rm one");
 
         theirs.ok("run -d -i --name one --disk 64k cat");
@@ -121,17 +132,17 @@ fn a_limit_on_disk_bytes_outlives_a_restart_and_changes_while_the_guest_runs() {
         assert_eq!(used(), "65536\n");
         theirs.ok("update --disk 80k one");
         fills(4);
-        let refused = theirs.run("update --disk 64k one").outcome().expect_code(125);
+        let refused = theirs.run("update --disk 64k one").outcome().expect_code(1);
         refused.expect_error("`disk`").expect_error("81920 bytes of it are in use");
         fills(0);
         theirs.ok("update --disk unlimited one");
         fills(100);
-        let least = theirs.run("update --disk 80k one").outcome().expect_code(125);
+        let least = theirs.run("update --disk 80k one").outcome().expect_code(1);
         least.expect_error("are in use");
         theirs.ok("rm -f one");
 
         theirs.ok("run -d -i --name one cat");
-        let refused = theirs.run("update --disk 64k one").outcome().expect_code(125);
+        let refused = theirs.run("update --disk 64k one").outcome().expect_code(1);
         refused.expect_error("`disk`").expect_error("launched without");
         theirs.ok("rm -f one");
     }
@@ -145,11 +156,12 @@ fn of_a_keeper_that_is_killed_nothing_is_left_but_what_the_next_one_removes() {
         let theirs = Theirs::new(bench, *user);
         let run = "run -d -i --name one --disk 1m -v ./conf:/file large";
         theirs.ok(run);
-        let worker = theirs.den.worker("one");
-        signal(theirs.den.keeper("one"), "KILL");
+        let keeper = u32::try_from(theirs.inspect()["State"]["Pid"].as_u64().unwrap()).unwrap();
+        let worker = worker_of(keeper);
+        signal(keeper, "KILL");
         wait_until("its worker's end", || !fs::exists(format!("/proc/{worker}")).unwrap());
         assert!(!is_mounted_in(&theirs.den.bench));
-        wait_until("its end", || theirs.den.status("one") != "running");
+        theirs.wait_for("exited");
         theirs.ok("rm one");
         theirs.ok(run);
         theirs.ok("rm -f one");
