@@ -1,6 +1,7 @@
 //! How much a guest may use: the limits, their defaults, and the meters that hold them.
 
 mod bucket;
+mod devices;
 mod figures;
 mod flow;
 mod meter;
@@ -12,6 +13,10 @@ use std::time::Duration;
 use crate::units::Bytes;
 use crate::units::Cpus;
 use crate::units::Fuel;
+
+pub use devices::Device;
+pub use devices::DeviceError;
+pub use devices::Rates;
 
 pub(crate) use bucket::Bucket;
 pub(crate) use figures::Figure;
@@ -75,8 +80,9 @@ impl<T> From<T> for Limit<T> {
 /// | `cpu_weight` | none: as every group has it, 100 | the guest waits for its share |
 /// | `memory_swap` | none | as for `memory`, or the kernel ends it: `out_of_memory` |
 /// | `memory_reservation` | none | its memory is taken back, and it is slowed down |
+/// | `device_read_bps`, `device_write_bps`, `device_read_iops`, `device_write_iops` | none | it waits for the device |
 ///
-/// The last four are a control group's alone: asked for, they are refused where a guest has none,
+/// The last eight are a control group's alone: asked for, they are refused where a guest has none,
 /// because it shares its process or because this host gives none.
 ///
 /// A guest runs on one thread, so a runaway guest costs the host one processor at the most until
@@ -120,6 +126,17 @@ pub struct Limits {
     /// this is the first to be taken back when memory is short (cgroup v1), or is taken back in any
     /// case, and slows the guest down (v2: `memory.high`). No more than `memory`.
     pub memory_reservation: Limit<Bytes>,
+    /// Bytes read in a second from devices, each for itself. What the page cache has is read from no
+    /// device.
+    pub device_read_bps: Limit<Rates<Bytes>>,
+    /// Bytes written in a second to devices. With cgroup v1, what a guest writes is written to the
+    /// device later and by the kernel, which counts it for nobody: only what waits for the device
+    /// (`fd_sync`) is held. With v2 all of it is, on file systems that tell whose it is (ext4, btrfs, xfs).
+    pub device_write_bps: Limit<Rates<Bytes>>,
+    /// Reads in a second of devices.
+    pub device_read_iops: Limit<Rates<u32>>,
+    /// Writes in a second to devices, as for bytes.
+    pub device_write_iops: Limit<Rates<u32>>,
 }
 
 /// Memory by default, in total.
@@ -153,7 +170,7 @@ pub(crate) const STACK_MAX: Bytes = Bytes::mib(8);
 pub(crate) const WEIGHTS: RangeInclusive<u32> = 1..=10_000;
 
 /// The names of all limits, in the order of the fields.
-pub(crate) const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 18] = [
     "memory",
     "cpus",
     "deadline",
@@ -168,6 +185,10 @@ pub(crate) const NAMES: [&str; 14] = [
     "cpu_weight",
     "memory_swap",
     "memory_reservation",
+    "device_read_bps",
+    "device_write_bps",
+    "device_read_iops",
+    "device_write_iops",
 ];
 
 /// The limits of one sandbox as they hold: `None` is no limit.
@@ -187,6 +208,10 @@ pub(crate) struct Amounts {
     pub(crate) cpu_weight: Option<u32>,
     pub(crate) memory_swap: Option<Bytes>,
     pub(crate) memory_reservation: Option<Bytes>,
+    pub(crate) device_read_bps: Option<Rates<Bytes>>,
+    pub(crate) device_write_bps: Option<Rates<Bytes>>,
+    pub(crate) device_read_iops: Option<Rates<u32>>,
+    pub(crate) device_write_iops: Option<Rates<u32>>,
 }
 
 impl<T: Copy> Limit<T> {
@@ -197,7 +222,8 @@ impl<T: Copy> Limit<T> {
 }
 
 impl Limits {
-    /// These, but for what `changes` says; what it leaves at its default stays.
+    /// These, but for what `changes` says; what it leaves at its default stays, and so does what it does
+    /// not say of a device.
     #[must_use]
     pub fn changed_by(self, changes: Self) -> Self {
         Self {
@@ -215,6 +241,10 @@ impl Limits {
             cpu_weight: self.cpu_weight.changed_by(changes.cpu_weight),
             memory_swap: self.memory_swap.changed_by(changes.memory_swap),
             memory_reservation: self.memory_reservation.changed_by(changes.memory_reservation),
+            device_read_bps: self.device_read_bps.merged_with(&changes.device_read_bps),
+            device_write_bps: self.device_write_bps.merged_with(&changes.device_write_bps),
+            device_read_iops: self.device_read_iops.merged_with(&changes.device_read_iops),
+            device_write_iops: self.device_write_iops.merged_with(&changes.device_write_iops),
         }
     }
 
@@ -265,6 +295,10 @@ impl Limits {
             cpu_weight: self.cpu_weight.or(None),
             memory_swap: self.memory_swap.or(None),
             memory_reservation: self.memory_reservation.or(None),
+            device_read_bps: self.device_read_bps.held(),
+            device_write_bps: self.device_write_bps.held(),
+            device_read_iops: self.device_read_iops.held(),
+            device_write_iops: self.device_write_iops.held(),
         })
     }
 
@@ -273,6 +307,16 @@ impl Limits {
         let refuse = |name, amount: &dyn fmt::Display, range: String| {
             Err(LimitError::OutOfRange { name, amount: amount.to_string(), range })
         };
+        let lists = [
+            ("device_read_bps", self.device_read_bps.is_too_long()),
+            ("device_write_bps", self.device_write_bps.is_too_long()),
+            ("device_read_iops", self.device_read_iops.is_too_long()),
+            ("device_write_iops", self.device_write_iops.is_too_long()),
+        ];
+        if let Some((name, _)) = lists.into_iter().find(|(_, is_too_long)| *is_too_long) {
+            let range = format!("it can be for {} devices", Rates::<u32>::DEVICES_MAX);
+            return refuse(name, &"more devices", range);
+        }
         if let Limit::Of(weight) = self.cpu_weight
             && !WEIGHTS.contains(&weight)
         {
@@ -306,6 +350,10 @@ impl Limits {
             ("cpu_weight", self.cpu_weight.is_asked()),
             ("memory_swap", self.memory_swap.is_asked()),
             ("memory_reservation", self.memory_reservation.is_asked()),
+            ("device_read_bps", self.device_read_bps.is_asked()),
+            ("device_write_bps", self.device_write_bps.is_asked()),
+            ("device_read_iops", self.device_read_iops.is_asked()),
+            ("device_write_iops", self.device_write_iops.is_asked()),
         ];
         match of_groups.into_iter().find(|(_, is_asked)| *is_asked) {
             Some((name, _)) => Err(LimitError::NoRung { name, missing: NO_GROUP.to_owned() }),
@@ -498,6 +546,25 @@ impl Limits {
                 "memory_reservation",
                 &self.memory_reservation,
                 amounts.memory_reservation,
+                Rung::Cgroup,
+            ),
+            hold("device_read_bps", &self.device_read_bps, amounts.device_read_bps, Rung::Cgroup),
+            hold(
+                "device_write_bps",
+                &self.device_write_bps,
+                amounts.device_write_bps,
+                Rung::Cgroup,
+            ),
+            hold(
+                "device_read_iops",
+                &self.device_read_iops,
+                amounts.device_read_iops,
+                Rung::Cgroup,
+            ),
+            hold(
+                "device_write_iops",
+                &self.device_write_iops,
+                amounts.device_write_iops,
                 Rung::Cgroup,
             ),
         ]

@@ -116,7 +116,7 @@ impl Worker {
     /// Ends the workers beside it, which has ended, where it had any, and says what all of them used.
     /// Their group is gone then.
     pub(super) fn close_group(&self) -> Option<GroupStats> {
-        let Some(group) = self.group.as_ref() else { return None };
+        let group = self.group.as_ref()?;
         let is_shared = !self.is_beside && 1 < Arc::strong_count(group);
         if is_shared {
             group.end_others();
