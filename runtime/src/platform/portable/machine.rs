@@ -63,7 +63,7 @@ const LACKS: &[(&str, &str)] = &[
 ];
 
 /// Which devices there are, for people.
-pub(crate) const DEVICES_ADVICE: &str = "on Linux, name one as `lsblk` lists them";
+pub(crate) const DEVICES_ADVICE: &str = "name one as `lsblk` lists them, on Linux";
 
 /// Nothing: which files are devices is not known.
 pub(crate) fn block_device(path: &std::path::Path) -> std::io::Result<Option<(u32, u32)>> {
