@@ -1,8 +1,10 @@
 //! Large counts: what must stay flat, and who must not be hurt by whom. Not part of the gate.
 //!
-//! `cargo run --release -p aril-tests --bin soak [-- COUNT]`, with an `aril` built beside it.
+//! `cargo run --release -p aril-tests --bin soak [-- COUNT [CHURNED]]`, with an `aril` built beside it:
+//! COUNT sandboxes one after the other, and CHURNED at a time that come and go ten times.
 #![expect(clippy::print_stdout, reason = "a command that reports")]
 
+mod churn;
 mod guests;
 mod process;
 
@@ -27,23 +29,30 @@ const SEQUENTIAL_DEFAULT: u32 = 100_000;
 /// How many are alive at the same moment in the mixed company.
 const COMPANY: u32 = 1_000;
 
+/// How many come and go at a time, if nobody says otherwise.
+const CHURNED_DEFAULT: u32 = 1_000;
+
 /// What a process may grow by over the whole sequence, in KiB: less than a byte a sandbox.
 const GROWTH_MAX_KIB: u64 = 4_096;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let count = std::env::args().nth(1).map(|text| text.parse()).transpose()?;
+    let churned = std::env::args().nth(2).map(|text| text.parse()).transpose()?;
+    let churned = churned.unwrap_or(CHURNED_DEFAULT);
     let folder = tempfile::tempdir()?;
     let program = std::env::current_exe()?.with_file_name("aril");
     ensure!(program.is_file(), "`{}` is missing: build it first", program.display());
     let runtime = Runtime::builder(folder.path().join("cache"))
-        .program(program)
-        .sandboxes_max(COMPANY)
+        .program(&program)
+        .sandboxes_max(COMPANY.max(churned))
         .open()?;
     let guests = guests::Guests::prepare(&runtime, folder.path()).await?;
 
     sequence(&runtime, &guests.hello, count.unwrap_or(SEQUENTIAL_DEFAULT)).await?;
     company(&runtime, &guests).await?;
+    churn::library(&runtime, &guests.hello, folder.path(), churned).await?;
+    churn::command(&program, folder.path(), churned)?;
     println!("all promises held");
     Ok(())
 }

@@ -89,6 +89,11 @@ impl Seen {
         text.unwrap_or_else(|| panic!("none of {tried:?}")).trim().to_owned()
     }
 
+    /// The file of v1 of this name, or `io.max` of v2.
+    fn says_of_io(&self, v1: &str) -> String {
+        self.says("blkio", [v1, "io.max"])
+    }
+
     fn pids(&self) -> String {
         self.says("pids", ["pids.max", "pids.max"])
     }
@@ -321,5 +326,111 @@ fn the_flags_are_dockers_and_the_record_says_what_holds_them() {
     for beyond in ["--cpu-weight=0", "--cpu-weight=10001"] {
         let outcome = bench.run([beyond.as_ref(), guest.as_os_str()]).outcome();
         outcome.expect_code(125).expect_error("is not a whole number from 1 to 10000");
+    }
+}
+
+/// A whole device of this host, and its path.
+fn any_device() -> Option<(aril::Device, PathBuf)> {
+    let names = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let mut paths = names.map(|entry| PathBuf::from("/dev").join(entry.file_name()));
+    paths.find_map(|path| Some((aril::Device::find(&path).ok()?, path)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_are_held_to_what_was_asked_and_the_rates_change() {
+    let service = Service::new();
+    if !service.holds(&["device_read_bps", "device_write_iops"]) {
+        return;
+    }
+    let Some((device, _)) = any_device() else {
+        skip("this host has no block device");
+        return;
+    };
+    let limits = Limits {
+        device_read_bps: aril::Rates::default().with(device, Bytes::mib(3)).into(),
+        device_write_iops: aril::Rates::default().with(device, 300).into(),
+        ..Limits::default()
+    };
+    let sandbox = service.launch_apart(limits).await;
+    let group = Seen::worker();
+    let files = ["read_bps", "write_bps", "read_iops", "write_iops"];
+    let keys = ["rbps", "wbps", "riops", "wiops"];
+    let rate_of = |at: usize| {
+        let v1 = format!("blkio.throttle.{}_device", files[at]);
+        let text = group.says_of_io(&v1);
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{device} ")));
+        let said = line.map(|line| match line.split_once(&format!("{}=", keys[at])) {
+            Some((_, rest)) => rest.split(' ').next().unwrap().to_owned(),
+            None => line.to_owned(),
+        });
+        said.filter(|said| said != "max")
+    };
+    let all = || [0, 1, 2, 3].map(rate_of);
+    let expected = |read: Option<&str>, write: Option<&str>, writes: Option<&str>| {
+        [read, write, None, writes].map(|rate| rate.map(str::to_owned))
+    };
+    assert_eq!(all(), expected(Some("3145728"), None, Some("300")));
+
+    let other = aril::Rates::default().with(device, Bytes::mib(1));
+    let changes = Limits {
+        device_write_bps: other.into(),
+        device_read_bps: aril::Rates::default().without(device).into(),
+        ..Limits::default()
+    };
+    sandbox.update(|limits| *limits = limits.changed_by(changes)).unwrap();
+    assert_eq!(all(), expected(None, Some("1048576"), Some("300")));
+    sandbox.update(|limits| limits.device_write_iops = Limit::Unlimited).unwrap();
+    assert_eq!(all(), expected(None, Some("1048576"), None));
+    sandbox.kill();
+    let record = sandbox.record().await.unwrap();
+    let amount = format!("{device} 1 MiB");
+    assert_eq!(rung_of(&record, "device_write_bps"), ("cgroup", Some(amount.as_str())));
+    assert_eq!(rung_of(&record, "device_read_bps"), ("none", None));
+
+    // What is no device of this host is told by the kernel, and nothing runs.
+    let nothing = aril::Device::of_numbers(4095, 1_000_000);
+    let limits = Limits {
+        device_read_bps: aril::Rates::default().with(nothing, Bytes::mib(1)).into(),
+        ..Limits::default()
+    };
+    let refused = service.launch(limits, Isolation::Process).await.map(drop);
+    let is_told = matches!(refused, Err(LimitError::NoRung { name: "device_read_bps", .. }));
+    assert!(is_told, "{refused:?}");
+    let refused = service.launch(limits, Isolation::Shared).await.map(drop);
+    let is_told = matches!(refused, Err(LimitError::NoRung { name: "device_read_bps", .. }));
+    assert!(is_told, "{refused:?}");
+}
+
+#[test]
+fn rates_of_devices_are_dockers_flags_and_what_is_no_device_is_told() {
+    let bench = Bench::with_shared_cache();
+    let guest = bench.file("ends.wat", r#"(module (func (export "_start")))"#);
+    for (flag, said) in [
+        ("--device-read-bps=/dev/null:1m", "`/dev/null` is no block device; name one"),
+        ("--device-read-bps=/dev/absent:1m", "cannot find the device `/dev/absent`"),
+        ("--device-write-bps=1m", "write them as PATH:RATE"),
+        ("--device-read-iops=/dev/null:0", "is not a whole number from 1 to"),
+        ("--device-write-bps=/dev/null:0", "a size from 1 byte"),
+    ] {
+        let outcome = bench.run([flag.as_ref(), guest.as_os_str()]).outcome();
+        outcome.expect_code(125).expect_error(said);
+    }
+    let service = Service::new();
+    let Some((device, path)) = any_device().filter(|_| service.holds(&["device_read_bps"])) else {
+        return;
+    };
+    let flags = [
+        "--json=-".to_owned(),
+        format!("--device-read-bps={}:2mb", path.display()),
+        format!("--device-read-iops={}:100", path.display()),
+    ];
+    let args = flags.iter().map(std::ffi::OsStr::new).chain([guest.as_os_str()]);
+    let outcome = bench.run(args).outcome().expect_code(0);
+    let record: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let limits = record["limits"].as_array().unwrap();
+    for (name, amount) in [("device_read_bps", "2 MiB"), ("device_read_iops", "100")] {
+        let limit = limits.iter().find(|limit| limit["name"] == name).unwrap();
+        assert_eq!(limit["rung"], "cgroup", "{limit}");
+        assert_eq!(limit["amount"], format!("{device} {amount}"), "{limit}");
     }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use aril::Bytes;
 use aril::Cpus;
+use aril::Device;
 use aril::Fuel;
 use aril::Limit;
 use aril::Limits;
+use aril::Rates;
 use clap::Args;
 
 /// How much the guest may use. Each takes `unlimited` as well.
@@ -74,6 +76,22 @@ pub(super) struct LimitFlags {
     /// unlimited]
     #[arg(long, value_name = "SIZE", value_parser = limit::<Bytes>)]
     disk: Option<Limit<Bytes>>,
+
+    /// Bytes read in a second from a device, such as /dev/sda:1m; again for others
+    #[arg(long, value_name = "PATH:RATE", value_parser = rate::<Bytes>)]
+    device_read_bps: Vec<Rate<Bytes>>,
+
+    /// Bytes written in a second to a device; with cgroup v1, those that a sync waits for
+    #[arg(long, value_name = "PATH:RATE", value_parser = rate::<Bytes>)]
+    device_write_bps: Vec<Rate<Bytes>>,
+
+    /// Reads in a second of a device, such as /dev/sda:100
+    #[arg(long, value_name = "PATH:COUNT", value_parser = rate::<Times>)]
+    device_read_iops: Vec<Rate<Times>>,
+
+    /// Writes in a second to a device
+    #[arg(long, value_name = "PATH:COUNT", value_parser = rate::<Times>)]
+    device_write_iops: Vec<Rate<Times>>,
 }
 
 impl LimitFlags {
@@ -94,8 +112,56 @@ impl LimitFlags {
             memory_swap: self.memory_swap.unwrap_or_default(),
             memory_reservation: self.memory_reservation.unwrap_or_default(),
             disk: self.disk.unwrap_or_default(),
+            device_read_bps: rates(&self.device_read_bps, |rate| rate),
+            device_write_bps: rates(&self.device_write_bps, |rate| rate),
+            device_read_iops: rates(&self.device_read_iops, |times| times.0),
+            device_write_iops: rates(&self.device_write_iops, |times| times.0),
         }
     }
+}
+
+/// What was asked for a device: so much in a second, or no limit.
+type Rate<T> = (Device, Option<T>);
+
+/// How often in a second.
+#[derive(Clone, Copy, Debug)]
+struct Times(u32);
+
+impl FromStr for Times {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(times) if 0 < times => Ok(Self(times)),
+            _ => Err(format!("`{text}` is not a whole number from 1 to {}", u32::MAX)),
+        }
+    }
+}
+
+fn rates<T: Copy, U: Copy>(all: &[Rate<T>], amount: impl Fn(T) -> U) -> Limit<Rates<U>> {
+    if all.is_empty() {
+        return Limit::Default;
+    }
+    Limit::Of(all.iter().fold(Rates::default(), |all, (device, rate)| match rate {
+        Some(rate) => all.with(*device, amount(*rate)),
+        None => all.without(*device),
+    }))
+}
+
+fn rate<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<Rate<T>, String> {
+    let (path, rate) = text
+        .rsplit_once(':')
+        .filter(|(path, _)| !path.is_empty())
+        .ok_or_else(|| format!("`{text}` names no device and rate; write them as PATH:RATE"))?;
+    let rate = match limit::<T>(rate).map_err(|error| error.to_string())? {
+        Limit::Of(rate) => Some(rate),
+        _ => None,
+    };
+    let device = Device::find(path).map_err(|error| match std::error::Error::source(&error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })?;
+    Ok((device, rate))
 }
 
 /// The word for no limit.

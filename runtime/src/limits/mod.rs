@@ -1,6 +1,7 @@
 //! How much a guest may use: the limits, their defaults, and the meters that hold them.
 
 mod bucket;
+mod devices;
 mod figures;
 mod flow;
 mod meter;
@@ -12,6 +13,10 @@ use std::time::Duration;
 use crate::units::Bytes;
 use crate::units::Cpus;
 use crate::units::Fuel;
+
+pub use devices::Device;
+pub use devices::DeviceError;
+pub use devices::Rates;
 
 pub(crate) use bucket::Bucket;
 pub(crate) use figures::Figure;
@@ -76,8 +81,9 @@ impl<T> From<T> for Limit<T> {
 /// | `memory_swap` | none | as for `memory`, or the kernel ends it: `out_of_memory` |
 /// | `memory_reservation` | none | its memory is taken back, and it is slowed down |
 /// | `disk` | none | the guest is told that there is no room (`ENOSPC`) |
+/// | `device_read_bps`, `device_write_bps`, `device_read_iops`, `device_write_iops` | none | it waits for the device |
 ///
-/// The four before the last are a control group's alone: asked for, they are refused where a guest has none,
+/// `pids` and what stands below it, but for `disk`, are a control group's alone: asked for, they are refused where a guest has none,
 /// because it shares its process or because this host gives none.
 ///
 /// A guest runs on one thread, so a runaway guest costs the host one processor at the most until
@@ -130,6 +136,17 @@ pub struct Limits {
     ///
     /// What is in use of it is memory: of the guest, where a control group counts that.
     pub disk: Limit<Bytes>,
+    /// Bytes read in a second from devices, each for itself. What the page cache has is read from no
+    /// device.
+    pub device_read_bps: Limit<Rates<Bytes>>,
+    /// Bytes written in a second to devices. With cgroup v1, what a guest writes is written to the
+    /// device later and by the kernel, which counts it for nobody: only what waits for the device
+    /// (`fd_sync`) is held. With v2 all of it is, on file systems that tell whose it is (ext4, btrfs, xfs).
+    pub device_write_bps: Limit<Rates<Bytes>>,
+    /// Reads in a second of devices.
+    pub device_read_iops: Limit<Rates<u32>>,
+    /// Writes in a second to devices, as for bytes.
+    pub device_write_iops: Limit<Rates<u32>>,
 }
 
 /// Memory by default, in total.
@@ -166,7 +183,7 @@ pub(crate) const DISK_MIN: Bytes = Bytes::kib(4);
 pub(crate) const WEIGHTS: RangeInclusive<u32> = 1..=10_000;
 
 /// The names of all limits, in the order of the fields.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 19] = [
     "memory",
     "cpus",
     "deadline",
@@ -182,6 +199,10 @@ pub(crate) const NAMES: [&str; 15] = [
     "memory_swap",
     "memory_reservation",
     "disk",
+    "device_read_bps",
+    "device_write_bps",
+    "device_read_iops",
+    "device_write_iops",
 ];
 
 /// The limits of one sandbox as they hold: `None` is no limit.
@@ -202,6 +223,10 @@ pub(crate) struct Amounts {
     pub(crate) memory_swap: Option<Bytes>,
     pub(crate) memory_reservation: Option<Bytes>,
     pub(crate) disk: Option<Bytes>,
+    pub(crate) device_read_bps: Option<Rates<Bytes>>,
+    pub(crate) device_write_bps: Option<Rates<Bytes>>,
+    pub(crate) device_read_iops: Option<Rates<u32>>,
+    pub(crate) device_write_iops: Option<Rates<u32>>,
 }
 
 impl<T: Copy> Limit<T> {
@@ -212,7 +237,8 @@ impl<T: Copy> Limit<T> {
 }
 
 impl Limits {
-    /// These, but for what `changes` says; what it leaves at its default stays.
+    /// These, but for what `changes` says; what it leaves at its default stays, and so does what it does
+    /// not say of a device.
     #[must_use]
     pub fn changed_by(self, changes: Self) -> Self {
         Self {
@@ -231,6 +257,10 @@ impl Limits {
             memory_swap: self.memory_swap.changed_by(changes.memory_swap),
             memory_reservation: self.memory_reservation.changed_by(changes.memory_reservation),
             disk: self.disk.changed_by(changes.disk),
+            device_read_bps: self.device_read_bps.merged_with(&changes.device_read_bps),
+            device_write_bps: self.device_write_bps.merged_with(&changes.device_write_bps),
+            device_read_iops: self.device_read_iops.merged_with(&changes.device_read_iops),
+            device_write_iops: self.device_write_iops.merged_with(&changes.device_write_iops),
         }
     }
 
@@ -282,6 +312,10 @@ impl Limits {
             memory_swap: self.memory_swap.or(None),
             memory_reservation: self.memory_reservation.or(None),
             disk: self.disk.or(None),
+            device_read_bps: self.device_read_bps.held(),
+            device_write_bps: self.device_write_bps.held(),
+            device_read_iops: self.device_read_iops.held(),
+            device_write_iops: self.device_write_iops.held(),
         })
     }
 
@@ -290,6 +324,16 @@ impl Limits {
         let refuse = |name, amount: &dyn fmt::Display, range: String| {
             Err(LimitError::OutOfRange { name, amount: amount.to_string(), range })
         };
+        let lists = [
+            ("device_read_bps", self.device_read_bps.is_too_long()),
+            ("device_write_bps", self.device_write_bps.is_too_long()),
+            ("device_read_iops", self.device_read_iops.is_too_long()),
+            ("device_write_iops", self.device_write_iops.is_too_long()),
+        ];
+        if let Some((name, _)) = lists.into_iter().find(|(_, is_too_long)| *is_too_long) {
+            let range = format!("it can be for {} devices", Rates::<u32>::DEVICES_MAX);
+            return refuse(name, &"more devices", range);
+        }
         if let Limit::Of(weight) = self.cpu_weight
             && !WEIGHTS.contains(&weight)
         {
@@ -320,20 +364,6 @@ impl Limits {
             _ => Ok(()),
         }
     }
-
-    /// Those that the guest's own process holds. What its group does, and the room for its files, is
-    /// its keeper's alone.
-    pub(crate) fn of_process(&self) -> Self {
-        Self {
-            pids: Limit::Default,
-            cpu_weight: Limit::Default,
-            memory_swap: Limit::Default,
-            memory_reservation: Limit::Default,
-            disk: Limit::Default,
-            ..*self
-        }
-    }
-
     /// Refuses what only a control group could hold, where the guest has none.
     pub(crate) fn need_no_group(&self) -> Result<(), LimitError> {
         let of_groups = [
@@ -341,6 +371,10 @@ impl Limits {
             ("cpu_weight", self.cpu_weight.is_asked()),
             ("memory_swap", self.memory_swap.is_asked()),
             ("memory_reservation", self.memory_reservation.is_asked()),
+            ("device_read_bps", self.device_read_bps.is_asked()),
+            ("device_write_bps", self.device_write_bps.is_asked()),
+            ("device_read_iops", self.device_read_iops.is_asked()),
+            ("device_write_iops", self.device_write_iops.is_asked()),
         ];
         match of_groups.into_iter().find(|(_, is_asked)| *is_asked) {
             Some((name, _)) => Err(LimitError::NoRung { name, missing: NO_GROUP.to_owned() }),
@@ -540,6 +574,25 @@ impl Limits {
                 Rung::Cgroup,
             ),
             hold("disk", &self.disk, amounts.disk, Rung::Tmpfs),
+            hold("device_read_bps", &self.device_read_bps, amounts.device_read_bps, Rung::Cgroup),
+            hold(
+                "device_write_bps",
+                &self.device_write_bps,
+                amounts.device_write_bps,
+                Rung::Cgroup,
+            ),
+            hold(
+                "device_read_iops",
+                &self.device_read_iops,
+                amounts.device_read_iops,
+                Rung::Cgroup,
+            ),
+            hold(
+                "device_write_iops",
+                &self.device_write_iops,
+                amounts.device_write_iops,
+                Rung::Cgroup,
+            ),
         ]
     }
 }

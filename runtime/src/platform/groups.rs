@@ -145,6 +145,13 @@ pub(crate) struct IoLimits {
     pub(crate) writes: Option<Bound<u64>>,
 }
 
+impl IoLimits {
+    /// Nothing said of a device.
+    pub(crate) const fn none(device: (u32, u32)) -> Self {
+        Self { device, read: None, write: None, reads: None, writes: None }
+    }
+}
+
 /// What a group uses: `None` where it is in no hierarchy that counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::limits::Amounts;
 use crate::limits::LimitError;
+use crate::limits::Rates;
 use crate::platform::cgroup::Cgroups;
 use crate::platform::cgroup::Group;
 use crate::platform::clock;
@@ -16,6 +17,7 @@ use crate::platform::groups::Bound;
 use crate::platform::groups::Controller;
 use crate::platform::groups::CpuLimits;
 use crate::platform::groups::GroupError;
+use crate::platform::groups::IoLimits;
 use crate::platform::groups::MemoryLimits;
 use crate::platform::groups::MemoryUsage;
 use crate::platform::groups::Missing;
@@ -99,6 +101,10 @@ fn needed(amounts: &Amounts) -> impl Iterator<Item = (&'static str, Controller)>
         ("cpu_weight", Controller::Cpu, amounts.cpu_weight.is_some()),
         ("memory_swap", Controller::Memory, amounts.memory_swap.is_some()),
         ("memory_reservation", Controller::Memory, amounts.memory_reservation.is_some()),
+        ("device_read_bps", Controller::Io, amounts.device_read_bps.is_some()),
+        ("device_write_bps", Controller::Io, amounts.device_write_bps.is_some()),
+        ("device_read_iops", Controller::Io, amounts.device_read_iops.is_some()),
+        ("device_write_iops", Controller::Io, amounts.device_write_iops.is_some()),
     ];
     all.into_iter()
         .filter(|(_, _, is_asked)| *is_asked)
@@ -156,14 +162,77 @@ impl HeldGroup {
     }
 
     /// How each limit is held, in the order in which that is done.
-    const HOLDS: [(&'static str, Hold); 6] = [
+    const HOLDS: [(&'static str, Hold); 10] = [
         ("pids", Self::hold_pids),
         ("cpu_weight", Self::hold_weight),
         ("cpus", Self::hold_cpus),
         ("memory", Self::hold_memory),
         ("memory_swap", Self::hold_swap),
         ("memory_reservation", Self::hold_reservation),
+        ("device_read_bps", |group, before, amounts| {
+            group.hold_rates(
+                before,
+                amounts,
+                |one| &one.device_read_bps,
+                |limits, read| {
+                    limits.read = Some(read);
+                },
+            )
+        }),
+        ("device_write_bps", |group, before, amounts| {
+            group.hold_rates(
+                before,
+                amounts,
+                |one| &one.device_write_bps,
+                |limits, write| {
+                    limits.write = Some(write);
+                },
+            )
+        }),
+        ("device_read_iops", |group, before, amounts| {
+            group.hold_rates(
+                before,
+                amounts,
+                |one| &one.device_read_iops,
+                |limits, reads| {
+                    limits.reads = Some(reads.map(u64::from));
+                },
+            )
+        }),
+        ("device_write_iops", |group, before, amounts| {
+            group.hold_rates(
+                before,
+                amounts,
+                |one| &one.device_write_iops,
+                |limits, writes| {
+                    limits.writes = Some(writes.map(u64::from));
+                },
+            )
+        }),
     ];
+
+    /// Holds it to rates of devices, where they are others than before. What was limited and is no
+    /// longer is let go.
+    fn hold_rates<T: Copy + PartialEq>(
+        &self,
+        before: Option<&Amounts>,
+        amounts: &Amounts,
+        rates: impl Fn(&Amounts) -> &Option<Rates<T>>,
+        set: impl Fn(&mut IoLimits, Bound<T>),
+    ) -> Result<(), GroupError> {
+        let (then, now) = (before.map(&rates).copied().flatten(), *rates(amounts));
+        let (then, now) = (then.unwrap_or_default(), now.unwrap_or_default());
+        let gone = then.iter().filter(|(device, _)| now.of(*device).is_none());
+        let gone = gone.map(|(device, _)| (device, Bound::Unlimited));
+        let there = now.iter().filter(|(device, rate)| then.of(*device) != Some(*rate));
+        let there = there.map(|(device, rate)| (device, Bound::At(rate)));
+        for (device, bound) in gone.chain(there) {
+            let mut limits = IoLimits::none(device.numbers());
+            set(&mut limits, bound);
+            self.group.set_io(&limits)?;
+        }
+        Ok(())
+    }
 
     fn hold_pids(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
         match changed(before, amounts, |amounts| amounts.pids) {

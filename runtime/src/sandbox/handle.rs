@@ -261,9 +261,9 @@ impl Sandbox {
     /// Changes limits of the running guest: `change` is given the limits as they are.
     ///
     /// Memory, cpus, deadline, cpu time, output and open files can change, and so can disk, where there
-    /// was such a limit at launch, to no less than is in use; and what a control
-    /// group alone holds: memory with swap and the reservation in any, processes and weight in one
-    /// that was made with such a limit, or of v2. A guest that was told no may ask again. Time that
+    /// was such a limit at launch, to no less than is in use; and what a control group alone holds:
+    /// memory with swap and the reservation in any, processes, weight and rates of
+    /// devices in one that was made with such a limit, or of v2. A guest that was told no may ask again. Time that
     /// has passed counts.
     ///
     /// # Errors

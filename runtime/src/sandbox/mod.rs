@@ -35,6 +35,7 @@ mod terminal;
 mod vitals;
 mod wire;
 mod wire_group;
+mod wire_limits;
 mod worker;
 
 pub use alone::Occupation;
@@ -63,8 +64,8 @@ pub(crate) use apart::launch as launch_apart;
 pub(crate) use group::sweep;
 pub(crate) use linking::Loaded;
 pub(crate) use mounts::check as check_mounts;
-pub(crate) use order::WireLimits;
 pub(crate) use shared::launch;
 pub(crate) use wire::Stats as WireStats;
 pub(crate) use wire::WireHold;
+pub(crate) use wire_limits::WireLimits;
 pub(crate) use worker::serve as serve_worker;

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -15,18 +14,13 @@ use crate::capabilities::Input;
 use crate::capabilities::Output;
 use crate::engine::Kind;
 use crate::engine::Known;
-use crate::limits::Limit;
 use crate::limits::LimitError;
-use crate::limits::Limits;
 use crate::limits::NAMES;
 use crate::platform::child::number;
 use crate::process::Need;
 use crate::process::Wall;
 use crate::process::WallStanding;
 use crate::process::Walls;
-use crate::units::Bytes;
-use crate::units::Cpus;
-use crate::units::Fuel;
 
 use super::end::bounded;
 use super::end::printable;
@@ -35,6 +29,7 @@ use super::guest::LaunchError;
 use super::spec::Invocation;
 use super::spec::Isolation;
 use super::spec::SandboxSpec;
+use super::wire_limits::WireLimits;
 
 /// All that a worker needs to run a guest. Files are numbers.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -103,103 +98,6 @@ pub(super) struct Files<'a> {
     pub(super) doors: &'a [File],
 }
 
-/// One limit, as a number.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-enum WireLimit {
-    #[default]
-    Default,
-    Of(u64),
-    Unlimited,
-}
-
-/// Limits, as they are written.
-#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(crate) struct WireLimits {
-    memory: WireLimit,
-    cpus: WireLimit,
-    deadline: WireLimit,
-    cpu_time: WireLimit,
-    fuel: WireLimit,
-    output: WireLimit,
-    open_files: WireLimit,
-    table_elements: WireLimit,
-    instances: WireLimit,
-    stack: WireLimit,
-    pids: WireLimit,
-    cpu_weight: WireLimit,
-    memory_swap: WireLimit,
-    memory_reservation: WireLimit,
-    disk: WireLimit,
-}
-
-fn written<T>(limit: Limit<T>, number: impl Fn(T) -> u64) -> WireLimit {
-    match limit {
-        Limit::Default => WireLimit::Default,
-        Limit::Of(amount) => WireLimit::Of(number(amount)),
-        Limit::Unlimited => WireLimit::Unlimited,
-    }
-}
-
-fn read<T>(limit: WireLimit, amount: impl Fn(u64) -> Option<T>) -> Option<Limit<T>> {
-    Some(match limit {
-        WireLimit::Default => Limit::Default,
-        WireLimit::Unlimited => Limit::Unlimited,
-        WireLimit::Of(number) => Limit::Of(amount(number)?),
-    })
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
-}
-
-impl From<Limits> for WireLimits {
-    fn from(limits: Limits) -> Self {
-        Self {
-            memory: written(limits.memory, Bytes::get),
-            cpus: written(limits.cpus, |share| share.millionths().into()),
-            deadline: written(limits.deadline, nanos),
-            cpu_time: written(limits.cpu_time, nanos),
-            fuel: written(limits.fuel, Fuel::get),
-            output: written(limits.output, Bytes::get),
-            open_files: written(limits.open_files, u64::from),
-            table_elements: written(limits.table_elements, u64::from),
-            instances: written(limits.instances, u64::from),
-            stack: written(limits.stack, Bytes::get),
-            pids: written(limits.pids, u64::from),
-            cpu_weight: written(limits.cpu_weight, u64::from),
-            memory_swap: written(limits.memory_swap, Bytes::get),
-            memory_reservation: written(limits.memory_reservation, Bytes::get),
-            disk: written(limits.disk, Bytes::get),
-        }
-    }
-}
-
-impl WireLimits {
-    /// The limits that were written, where each can be one.
-    pub(crate) fn read(self) -> Option<Limits> {
-        let count = |number: u64| u32::try_from(number).ok();
-        let span = |number| Some(Duration::from_nanos(number));
-        let bytes = |number| Some(Bytes::new(number));
-        Some(Limits {
-            memory: read(self.memory, bytes)?,
-            cpus: read(self.cpus, Cpus::from_millionths)?,
-            deadline: read(self.deadline, span)?,
-            cpu_time: read(self.cpu_time, span)?,
-            fuel: read(self.fuel, Fuel::new)?,
-            output: read(self.output, bytes)?,
-            open_files: read(self.open_files, count)?,
-            table_elements: read(self.table_elements, count)?,
-            instances: read(self.instances, count)?,
-            stack: read(self.stack, bytes)?,
-            pids: read(self.pids, count)?,
-            cpu_weight: read(self.cpu_weight, count)?,
-            memory_swap: read(self.memory_swap, bytes)?,
-            memory_reservation: read(self.memory_reservation, bytes)?,
-            disk: read(self.disk, bytes)?,
-        })
-    }
-}
-
 /// What is wrong with an order: it was not made by a keeper of this version.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InvalidOrder {
@@ -224,7 +122,7 @@ impl Order {
     ) -> Self {
         let SandboxSpec { limits, capabilities, invocation, trap_unknown_imports, .. } = spec;
         Self {
-            limits: limits.of_process().into(),
+            limits: WireLimits::of_process(limits),
             arguments: capabilities.arguments.clone(),
             environment: capabilities.environment.clone(),
             grants: WireGrants::new(granted),
@@ -496,6 +394,11 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
     use crate::engine::Form;
+    use crate::limits::Limit;
+    use crate::limits::Limits;
+    use crate::sandbox::wire_limits::WireLimit;
+    use crate::units::Bytes;
+    use crate::units::Cpus;
 
     fn order() -> Order {
         let limits = Limits {

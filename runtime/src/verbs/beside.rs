@@ -59,13 +59,13 @@ impl Company {
     }
 
     /// Holds the guest and those beside it to other limits; where one cannot be, all as before.
-    pub(super) async fn update(&self, guest: &Sandbox, changes: Limits) -> Result<(), String> {
+    pub(super) async fn update(&self, guest: &Sandbox, changes: &Limits) -> Result<(), String> {
         let _gate = self.gate.lock().await;
         let change = |one: &Sandbox| {
             let mut before = Limits::default();
             let changed = one.update(|limits| {
                 before = *limits;
-                *limits = limits.changed_by(changes);
+                *limits = limits.changed_by(*changes);
             });
             changed.map(|()| before)
         };
@@ -236,7 +236,7 @@ async fn launched(post: &Post, guest: &Guest, exec: Exec) -> Result<Arc<Sandbox>
     let is_gone = |_| "it is not running just now".to_owned();
     post.sandbox().map_err(is_gone)?;
     let spec = spec_of(post, guest, &exec)?;
-    let artifact = prepared(guest, &exec, spec.limits).await?;
+    let artifact = prepared(guest, &exec, &spec.limits).await?;
     let company = post.company();
     let _gate = company.gate.lock().await;
     // What happened meanwhile happened to it as well.
@@ -271,7 +271,7 @@ fn spec_of(post: &Post, guest: &Guest, exec: &Exec) -> Result<SandboxSpec, Strin
 }
 
 /// The program, ready to run.
-async fn prepared(guest: &Guest, exec: &Exec, limits: Limits) -> Result<Artifact, String> {
+async fn prepared(guest: &Guest, exec: &Exec, limits: &Limits) -> Result<Artifact, String> {
     let source = match (&exec.file, &guest.image, exec.command.first()) {
         (Some(file), ..) => Source::file(file),
         (None, Some(image), Some(program)) if !image.is_artifact() => {
@@ -281,7 +281,7 @@ async fn prepared(guest: &Guest, exec: &Exec, limits: Limits) -> Result<Artifact
             return Err("it has no image with other programs: name a file with `--wasm`".to_owned());
         }
     };
-    let runtime = guest.runtime.clone();
+    let (runtime, limits) = (guest.runtime.clone(), *limits);
     let around = tracing::Span::current();
     let preparing = tokio::task::spawn_blocking(move || {
         around.in_scope(|| runtime.prepare_alone(source, &limits, |_elapsed| {}))

@@ -329,7 +329,7 @@ impl Post {
                 let changes =
                     limits.read().ok_or_else(|| refusal("what it asks for is out of range"))?;
                 let sandbox = self.sandbox()?;
-                self.company.update(&sandbox, changes).await.map_err(refusal)?;
+                self.company.update(&sandbox, &changes).await.map_err(refusal)?;
                 self.changes.set(self.changes.get().changed_by(changes));
                 self.change(|resident| resident.limits = sandbox.holds());
                 self.note("update", &[]);

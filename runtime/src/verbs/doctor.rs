@@ -183,6 +183,7 @@ fn limits(cgroups: &Cgroups, disk: &Result<(), String>) -> Vec<Finding> {
         "cpu_weight" => Some(cgroups.can(Controller::Cpu)),
         "memory_swap" => Some(cgroups.counts_swap()),
         "memory_reservation" => Some(cgroups.can(Controller::Memory)),
+        name if name.starts_with("device_") => Some(cgroups.can(Controller::Io)),
         _ => None,
     };
     let finding = |hold: crate::limits::Hold| {

@@ -96,3 +96,26 @@ pub(crate) fn lacks() -> Vec<(&'static str, &'static str)> {
     let lacking = calls.into_iter().filter(|(there, ..)| !there);
     lacking.map(|(_, what, advice)| (what, advice)).collect()
 }
+
+/// Which devices there are, for people.
+pub(crate) const DEVICES_ADVICE: &str = "name one such as /dev/sda, as `lsblk` lists them";
+
+/// The numbers of the block device that a path leads to, if it leads to one.
+pub(crate) fn block_device(path: &std::path::Path) -> std::io::Result<Option<(u32, u32)>> {
+    use std::os::unix::fs::FileTypeExt as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    let found = fs::metadata(path)?;
+    let number = found.rdev();
+    let numbers = (rustix::fs::major(number), rustix::fs::minor(number));
+    Ok(found.file_type().is_block_device().then_some(numbers))
+}
+
+/// The path of the device that the one of these numbers is a partition of, if it is one.
+pub(crate) fn disk_of((major, minor): (u32, u32)) -> Option<String> {
+    let place = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    if !place.join("partition").exists() {
+        return None;
+    }
+    Some(format!("/dev/{}", place.parent()?.file_name()?.to_string_lossy()))
+}

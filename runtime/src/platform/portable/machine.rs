@@ -61,3 +61,16 @@ const LACKS: &[(&str, &str)] = &[
     ("an index of known files", "every start reads its file once to find its digest"),
     ("SIGTERM apart from Ctrl-C", "both end the guest at once"),
 ];
+
+/// Which devices there are, for people.
+pub(crate) const DEVICES_ADVICE: &str = "name one as `lsblk` lists them, on Linux";
+
+/// Nothing: which files are devices is not known.
+pub(crate) fn block_device(path: &std::path::Path) -> std::io::Result<Option<(u32, u32)>> {
+    std::fs::metadata(path).map(|_| None)
+}
+
+/// Nothing: there are no devices.
+pub(crate) fn disk_of(_numbers: (u32, u32)) -> Option<String> {
+    None
+}
