@@ -215,15 +215,7 @@ impl FromStr for Requirement {
 impl Run {
     pub(super) fn execute(mut self) -> anyhow::Result<ExitCode> {
         if self.stays() && !detached::is_keeper() {
-            self.check_staying()?;
-            if self.detach {
-                return detached::start();
-            }
-            if self.tty && self.interactive {
-                attach::need_terminal("leave out `-t`, or run it from a terminal")?;
-            }
-            let terminal = (self.tty && self.interactive).then_some(self.detach_keys);
-            return foreground::start(&self.common.runtime()?, self.interactive, terminal);
+            return self.begin();
         }
         spans::begin("run");
         let builder = self.common.builder()?;
@@ -304,6 +296,20 @@ impl Run {
             code
         })?;
         match never {}
+    }
+
+    /// Has a keeper begin, which does all the rest of what the words say.
+    fn begin(self) -> anyhow::Result<ExitCode> {
+        self.check_staying()?;
+        if self.detach {
+            return detached::start();
+        }
+        let has_ours = self.tty && self.interactive;
+        if has_ours {
+            attach::need_terminal("leave out `-t`, or run it from a terminal")?;
+        }
+        let terminal = has_ours.then_some(self.detach_keys);
+        foreground::start(&self.common.runtime()?, self.interactive, terminal)
     }
 
     /// Whether it is a sandbox that others find, and that goes on without this process.

@@ -212,14 +212,11 @@ impl Runtime {
         let id = roster.find(name).map_err(told(doing, name))?;
         let unheard = |error| self.unheard(doing, name, &id, error);
         let mut line = roster.connect(&id).map_err(unheard)?;
-        match line.ask(request, Some(limit)).map_err(unheard)? {
-            Answer::Refused(reason) => Err(failed(doing, name, ErrorKind::Denied, reason)),
-            _ => {
-                let writer = line.again().map_err(unheard)?;
-                let writer = Writer { line: writer, turn: Mutex::default() };
-                Ok(Attachment { line, writer: Arc::new(writer) })
-            }
+        if let Answer::Refused(reason) = line.ask(request, Some(limit)).map_err(unheard)? {
+            return Err(failed(doing, name, ErrorKind::Denied, reason));
         }
+        let writer = line.again().map_err(unheard)?;
+        Ok(Attachment { line, writer: Arc::new(Writer { line: writer, turn: Mutex::default() }) })
     }
 
     /// Runs a program beside a guest that goes on alone, and attaches to it. It is ended with the

@@ -1,5 +1,6 @@
 //! Sandboxes that go on alone: `aril run -d`, and every verb that finds one again.
 
+mod completions;
 mod control;
 mod faults;
 mod full;
@@ -10,6 +11,7 @@ mod names;
 mod races;
 mod restarts;
 mod streams;
+mod terminals;
 mod users;
 
 use std::ffi::OsStr;
