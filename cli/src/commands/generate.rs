@@ -9,9 +9,12 @@ use clap::Args;
 use clap::Command;
 use clap_complete::Shell;
 
+use super::complete;
 use crate::report;
 
 /// Print a completion script for a shell
+///
+/// In bash, zsh and fish it completes names of sandboxes and images too, for which it asks this program.
 #[derive(Args, Debug)]
 pub(super) struct Completions {
     /// The shell
@@ -22,6 +25,7 @@ impl Completions {
     pub(super) fn execute(&self, command: &mut Command) -> anyhow::Result<ExitCode> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, command, "aril", &mut script);
+        script.extend(complete::script(self.shell).bytes());
         io::Write::write_all(&mut io::stdout(), &script).map_err(report::unprinted)?;
         Ok(ExitCode::SUCCESS)
     }

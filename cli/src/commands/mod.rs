@@ -4,6 +4,7 @@ mod archives;
 mod attach;
 mod build;
 mod compile;
+mod complete;
 mod detached;
 mod doctor;
 mod foreground;
@@ -98,6 +99,8 @@ enum Command {
     Doctor(doctor::Doctor),
     Generate(systemd::Generate),
     Completions(generate::Completions),
+    #[command(hide = true)]
+    Complete(complete::Complete),
     Man(generate::Man),
 }
 
@@ -221,6 +224,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.execute(),
             Command::Generate(generate) => generate.execute(),
             Command::Completions(completions) => completions.execute(&mut Self::command()),
+            Command::Complete(complete) => Ok(complete.execute(&Self::command())),
             Command::Man(man) => man.execute(Self::command()),
         }
     }

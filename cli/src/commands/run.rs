@@ -216,27 +216,8 @@ impl FromStr for Requirement {
 impl Run {
     pub(super) fn execute(mut self) -> anyhow::Result<ExitCode> {
         if self.stays() && !detached::is_keeper() {
-            self.check_staying()?;
-            let has_terminal = self.tty && self.interactive && !self.detach;
-            if has_terminal {
-                attach::need_terminal("leave out `-t`, or run it from a terminal")?;
-            }
-            match detached::begin()? {
-                Begun::Keeper => {}
-                Begun::Ended(code) => return Ok(code),
-                Begun::Kept(id) if self.detach => {
-                    report::line(format_args!("{id}"))?;
-                    return Ok(ExitCode::SUCCESS);
-                }
-                Begun::Kept(id) => {
-                    let terminal = has_terminal.then_some(self.detach_keys);
-                    return foreground::show(
-                        &self.common.runtime()?,
-                        id,
-                        self.interactive,
-                        terminal,
-                    );
-                }
+            if let Some(code) = self.begin()? {
+                return Ok(code);
             }
         }
         spans::begin("run");
@@ -318,6 +299,27 @@ impl Run {
             code
         })?;
         match never {}
+    }
+
+    /// Starts the keeper of a sandbox that others find, and shows what it keeps, or leaves it. Nothing
+    /// where this process is the keeper from here on.
+    fn begin(&self) -> anyhow::Result<Option<ExitCode>> {
+        self.check_staying()?;
+        let has_terminal = self.tty && self.interactive && !self.detach;
+        if has_terminal {
+            attach::need_terminal("leave out `-t`, or run it from a terminal")?;
+        }
+        let id = match detached::begin()? {
+            Begun::Keeper => return Ok(None),
+            Begun::Ended(code) => return Ok(Some(code)),
+            Begun::Kept(id) => id,
+        };
+        if self.detach {
+            report::line(format_args!("{id}"))?;
+            return Ok(Some(ExitCode::SUCCESS));
+        }
+        let terminal = has_terminal.then_some(self.detach_keys);
+        foreground::show(&self.common.runtime()?, id, self.interactive, terminal).map(Some)
     }
 
     /// Whether it is a sandbox that others find, and that goes on without this process.

@@ -78,8 +78,13 @@ impl Show {
             let hand_in = move || hand_in(input, self.terminal, &leaving);
             std::thread::Builder::new().spawn(hand_in).context("cannot read standard input")?;
         }
-        let shown = print(&mut attachment, is_raw);
+        let mut is_mid_line = false;
+        let shown = print(&mut attachment, is_raw, &mut is_mid_line);
         drop(raw);
+        // What is said next stands in a line of its own.
+        if is_raw && is_mid_line && !matches!(shown, Ok(Some((0, _)))) {
+            let _unseen = io::stdout().write_all(b"\n");
+        }
         match (shown?, leaving.get()) {
             (Some((code, record)), _) => Ok(Shown::Ended(code, record)),
             (None, Some(Leave::Keys)) => Ok(Shown::Left),
@@ -90,11 +95,16 @@ impl Show {
 }
 
 /// Prints what the guest writes until it ends; nothing where its keeper is heard no more.
-fn print(attachment: &mut Attachment, is_raw: bool) -> anyhow::Result<Option<Ended>> {
+fn print(
+    attachment: &mut Attachment,
+    is_raw: bool,
+    is_mid_line: &mut bool,
+) -> anyhow::Result<Option<Ended>> {
     let mut record = None;
     loop {
         let written = match attachment.next_piece().context("its keeper does not answer")? {
             Some(Piece::Output(bytes)) => {
+                *is_mid_line = bytes.last().is_some_and(|last| *last != b'\n');
                 let mut out = io::stdout();
                 out.write_all(&bytes).and_then(|()| out.flush())
             }

@@ -1,6 +1,7 @@
 //! Sandboxes that go on alone: `aril run -d`, and every verb that finds one again.
 
 mod beside;
+mod completions;
 mod control;
 mod faults;
 mod files;
@@ -12,6 +13,7 @@ mod names;
 mod races;
 mod restarts;
 mod streams;
+mod terminals;
 mod users;
 
 use std::ffi::OsStr;

@@ -1,0 +1,170 @@
+//! `aril complete`: the names that may stand at a place of a command line, for the scripts of
+//! `aril completions`.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Arg;
+use clap::Args;
+use clap::Command;
+
+use super::Common;
+
+/// Print names that may stand at the end of a command line, one a line
+#[derive(Args, Debug)]
+pub(super) struct Complete {
+    /// The words behind `aril`, of which the last one is not finished
+    #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What a place of a command line takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Taken {
+    sandboxes: bool,
+    images: bool,
+}
+
+impl Complete {
+    /// Whoever presses a key is not told of failures: there are no names then.
+    pub(super) fn execute(self, command: &Command) -> ExitCode {
+        let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+        let Some((begun, before)) = words.split_last() else { return ExitCode::SUCCESS };
+        let taken = taken(command, before);
+        if begun.starts_with('-') || taken == Taken::default() {
+            return ExitCode::SUCCESS;
+        }
+        let names = self.names(taken, begun);
+        let lines = names.iter().flat_map(|name| [name.as_str(), "\n"]).collect::<String>();
+        // Nobody may read it.
+        let _unread = io::stdout().write_all(lines.as_bytes());
+        ExitCode::SUCCESS
+    }
+
+    fn names(&self, taken: Taken, begun: &str) -> BTreeSet<String> {
+        let Ok(runtime) = self.common.runtime() else { return BTreeSet::new() };
+        let mut names = BTreeSet::new();
+        if taken.sandboxes
+            && let Ok((all, _damaged)) = runtime.residents()
+        {
+            let named = all.iter().filter_map(|resident| resident.name.as_ref());
+            names.extend(named.map(ToString::to_string));
+            // An id is for who has begun to type one.
+            let ids = all.iter().map(|resident| resident.id.short().to_owned());
+            names.extend(ids.filter(|_| !begun.is_empty()));
+        }
+        if taken.images
+            && let Ok(all) = runtime.images()
+        {
+            let named = all.iter().filter_map(|listed| listed.name.as_ref());
+            names.extend(named.map(|name| match name.tag() {
+                Some(tag) => format!("{}:{tag}", name.name()),
+                None => name.name(),
+            }));
+        }
+        // What a shell could take for more than a name is none of ours.
+        let is_plain = |name: &str| {
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte))
+        };
+        names.retain(|name| name.starts_with(begun) && is_plain(name));
+        names
+    }
+}
+
+/// What may stand behind these words.
+fn taken(command: &Command, before: &[impl AsRef<str>]) -> Taken {
+    let mut command = command;
+    let mut place = 0;
+    let mut words = before.iter().map(AsRef::as_ref);
+    while let Some(word) = words.next() {
+        let takes_next = if let Some(flag) = word.strip_prefix("--") {
+            let known = command.get_arguments().find(|arg| arg.get_long() == Some(flag));
+            known.is_some_and(takes_value)
+        } else if let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) {
+            // The first one that takes a value takes what is behind it, if anything is.
+            let of = |letter| command.get_arguments().find(|arg| arg.get_short() == Some(letter));
+            let taking = letters.char_indices().find(|(_, c)| of(*c).is_some_and(takes_value));
+            taking.is_some_and(|(at, letter)| at + letter.len_utf8() == letters.len())
+        } else {
+            match command.find_subcommand(word) {
+                Some(verb) if place == 0 => command = verb,
+                _ => place += 1,
+            }
+            false
+        };
+        if takes_next && words.next().is_none() {
+            return Taken::default();
+        }
+    }
+    let Some(last) = command.get_positionals().last() else { return Taken::default() };
+    let argument = command.get_positionals().nth(place);
+    // One that takes several takes all that are behind it, but for a program's own words.
+    let repeats = last.get_action().takes_values()
+        && matches!(last.get_action(), clap::ArgAction::Append)
+        && !last.is_trailing_var_arg_set();
+    let argument = argument.or_else(|| repeats.then_some(last));
+    let words = argument.and_then(Arg::get_value_names).unwrap_or_default();
+    let words: Vec<&str> = words.iter().flat_map(|name| name.split([' ', '|'])).collect();
+    Taken { sandboxes: words.contains(&"SANDBOX"), images: words.contains(&"IMAGE") }
+}
+
+fn takes_value(argument: &Arg) -> bool {
+    argument.get_action().takes_values()
+}
+
+/// What makes the shell's own script ask for names, where there is a way to.
+pub(super) const fn script(shell: clap_complete::Shell) -> &'static str {
+    use clap_complete::Shell;
+    match shell {
+        Shell::Bash => BASH,
+        Shell::Zsh => ZSH,
+        Shell::Fish => FISH,
+        _ => "",
+    }
+}
+
+const BASH: &str = r#"
+_aril_with_names() {
+    local line="${COMP_LINE:0:COMP_POINT}" words word name cut=
+    local -a found
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    word="${words[${#words[@]}-1]}"
+    # Where bash takes a colon for the end of a word, it keeps what stands before it.
+    [[ $COMP_WORDBREAKS == *:* && $word == *:* ]] && cut="${word%"${word##*:}"}"
+    while IFS= read -r name; do
+        found+=("${name#"$cut"}")
+    done < <("$1" complete -- "${words[@]:1}" 2>/dev/null)
+    if [[ ${#found[@]} -eq 0 ]]; then
+        _aril "$@"
+        return
+    fi
+    if [[ ${words[1]} == run ]]; then
+        while IFS= read -r name; do
+            found+=("$name")
+        done < <(compgen -f -- "$word")
+    fi
+    COMPREPLY=("${found[@]}")
+}
+complete -F _aril_with_names -o bashdefault -o default aril
+"#;
+
+const ZSH: &str = r#"
+_aril_with_names() {
+    local -a names
+    names=(${(f)"$(aril complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    (( ${#names} )) && compadd -a names
+    _aril "$@"
+}
+compdef _aril_with_names aril
+"#;
+
+const FISH: &str = r"
+complete -c aril -a '(aril complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+";
