@@ -4,6 +4,7 @@
 //! fails on the terminal that it shares; once its guest has begun, it says the id on standard output
 //! and leaves. This process hands that on, or ends as the keeper did.
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::process::Command;
@@ -30,6 +31,11 @@ pub(super) fn unmarked(mut args: Vec<OsString>) -> Vec<OsString> {
         IS_KEEPER.store(true, Relaxed);
     }
     args
+}
+
+/// Whether a keeper is started with these words, behind its own name.
+pub(super) fn begins_keeper(words: &[&OsStr]) -> bool {
+    words.first().is_some_and(|word| *word == MARK)
 }
 
 /// Whether this process was started to keep a sandbox.

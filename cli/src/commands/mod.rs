@@ -22,6 +22,7 @@ mod top;
 mod transfer;
 mod volumes;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -137,6 +138,15 @@ impl Common {
             None => builder,
         })
     }
+}
+
+/// Whether a command line of these words launches a guest by itself, most probably.
+pub(crate) fn launch_a_guest(words: &[&OsStr]) -> bool {
+    let words = words.get(1..).unwrap_or_default();
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|found| *found == word);
+    // What goes on in the background is launched by its keeper.
+    let leaves = || words.iter().any(|word| *word == "-d" || *word == "--detach");
+    detached::begins_keeper(words) && is(1, "run") || is(0, "run") && !leaves()
 }
 
 /// Runs the command line of this process.

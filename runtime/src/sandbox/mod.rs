@@ -65,3 +65,4 @@ pub(crate) use shared::launch;
 pub(crate) use wire::Stats as WireStats;
 pub(crate) use wire::WireHold;
 pub(crate) use worker::serve as serve_worker;
+pub(crate) use worker::serve_waiting as serve_waiting_worker;

@@ -19,5 +19,7 @@ pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod signals;
 pub(crate) mod socket;
+pub(crate) mod spare;
+pub(crate) mod start;
 pub(crate) mod stdio;
 pub(crate) mod tree;
