@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use wasmtime::Engine;
+use wasmtime::Linker;
 
 use crate::capabilities::Access;
 use crate::capabilities::Capabilities;
@@ -59,6 +60,7 @@ use super::guest::LaunchError;
 use super::guest::Ready;
 use super::guest::ready;
 use super::linking::Loaded;
+use super::linking::provided;
 use super::mounts;
 use super::order::InvalidOrder;
 use super::order::Order;
@@ -70,6 +72,7 @@ use super::single::fit_open_files;
 use super::single::throttle;
 use super::single::with_spare;
 use super::spec::SandboxSpec;
+use super::state::State;
 use super::vitals::Vitals;
 
 /// The code of a worker that has told its keeper how the guest ended.
@@ -121,12 +124,15 @@ struct Made {
     runtime: std::io::Result<Runtime>,
     /// For the guests that most are, and nothing where it cannot be made.
     engine: Option<Engine>,
+    /// What they are provided with.
+    provided: Option<Linker<State>>,
 }
 
 impl Made {
     fn new() -> Self {
         let engine = running_engine(Form::Module, Kind::default(), STACK_DEFAULT, None).ok();
-        Self { runtime: runtime(), engine }
+        let linker = engine.as_ref().and_then(|engine| provided(engine).ok());
+        Self { runtime: runtime(), engine, provided: linker }
     }
 }
 
@@ -293,9 +299,12 @@ fn run(channel: &Channel, number: u32, made: Option<Made>) -> Result<bool, Launc
         fit_open_files(count, spec.limits.open_files.is_asked(), granted)?;
     }
     let stack = spec.limits.stack.or(Some(STACK_DEFAULT)).unwrap_or(STACK_DEFAULT);
-    let (runtime, engine) = match made {
-        Some(made) => (made.runtime, made.engine.filter(|_| is_usual(known.form, kind, stack))),
-        None => (runtime(), None),
+    let (runtime, engine, provided) = match made {
+        Some(Made { runtime, engine, provided }) if is_usual(known.form, kind, stack) => {
+            (runtime, engine, provided)
+        }
+        Some(Made { runtime, .. }) => (runtime, None, None),
+        None => (runtime(), None, None),
     };
     let engine = match engine {
         Some(engine) => engine,
@@ -303,7 +312,7 @@ fn run(channel: &Channel, number: u32, made: Option<Made>) -> Result<bool, Launc
     };
     let code = Verified::handed(artifact, known.form).load(&engine);
     let code = code.map_err(|error| LaunchError::Stale { reason: error.to_string() })?;
-    let loaded = Arc::new(Loaded::new(engine, code, &known, None));
+    let loaded = Arc::new(Loaded::new(engine, code, &known, None).with_provided(provided));
 
     let vitals = Arc::new(Vitals::of(figures, &amounts));
     // Threads that still wait for the guest's input end with the process, and are not waited for.
