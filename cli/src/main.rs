@@ -17,5 +17,10 @@ fn main() -> ExitCode {
     aril::close_inherited();
     // Started in a role, this process never comes back from here.
     aril::roles();
+    // Before this process knows anything that a guest is not to know.
+    if let Some(code) = commands::split_keeper() {
+        return code;
+    }
+    let _worker = aril::fork_worker(commands::launch_a_guest);
     commands::main()
 }

@@ -33,6 +33,7 @@ use crate::support::Bench;
 use crate::support::aril_path;
 use crate::support::children_of;
 use crate::support::signal;
+use crate::support::skip;
 use crate::support::wait_until;
 use crate::support::worker_of;
 use crate::waiting::PATIENCE;
@@ -261,9 +262,56 @@ fn a_worker_has_none_of_the_hosts_variables() {
 
     let environment = std::fs::read(format!("/proc/{worker}/environ")).unwrap();
 
-    assert_eq!(String::from_utf8_lossy(&environment), "");
+    // What stood there is overwritten.
+    assert_eq!(String::from_utf8_lossy(&environment).trim_matches('\0'), "");
     running.signal("INT");
     assert_eq!(running.outcome().code, Some(130));
+}
+
+#[test]
+fn a_workers_memory_has_nothing_of_what_its_keeper_was_told() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root looks into the memory of a worker");
+        return;
+    }
+    let bench = Bench::with_shared_cache();
+    let guest = bench.file("spin.wat", SPIN);
+    let running = bench.run([&guest]).env("SECRET", "do-not-tell-anybody").start();
+    let worker = worker_of(running.pid());
+    let begun = format!("/proc/{worker}/status");
+    wait_until("its walls", || std::fs::read_to_string(&begun).unwrap().contains("Seccomp:\t2"));
+
+    let (keeper, worker) = (memory_of(running.pid()), memory_of(worker));
+
+    let folder = guest.parent().unwrap().to_str().unwrap().as_bytes();
+    for secret in [&b"do-not-tell-anybody"[..], folder] {
+        let is_in = |memory: &[Vec<u8>]| {
+            memory.iter().any(|part| part.windows(secret.len()).any(|found| found == secret))
+        };
+        assert!(is_in(&keeper), "it is looked for where it is");
+        assert!(!is_in(&worker), "{:?}", String::from_utf8_lossy(secret));
+    }
+    running.signal("INT");
+    assert_eq!(running.outcome().code, Some(130));
+}
+
+/// All that a process has in memory that it can write to, but for what was reserved and never used.
+fn memory_of(process: u32) -> Vec<Vec<u8>> {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    let parts = maps.lines().filter_map(|line| {
+        let (place, rest) = line.split_once(' ')?;
+        let (from, to) = place.split_once('-')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        let (from, to) = (number(from)?, number(to)?);
+        rest.starts_with("rw").then_some((from, usize::try_from(to - from).ok()?))
+    });
+    let read = |(from, size)| {
+        let mut bytes = vec![0; size];
+        let done = std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, from);
+        done.is_ok().then_some(bytes)
+    };
+    parts.filter_map(read).collect()
 }
 
 /// A program of the shell's that compiles as Aril does, and is a worker as the script says. `$6` is

@@ -5,13 +5,18 @@
 //! terminal that it shares; once its guest has begun, it says the id on standard output and leaves.
 //! This process hands that on, or ends as the keeper did.
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
 use anyhow::bail;
+use aril::SandboxId;
+use aril::Split;
+use aril::Twin;
 
 use crate::report;
 
@@ -28,6 +33,11 @@ pub(super) fn unmarked(mut args: Vec<OsString>) -> Vec<OsString> {
         IS_KEEPER.store(true, Relaxed);
     }
     args
+}
+
+/// Whether a keeper is started with these words, behind its own name.
+pub(super) fn begins_keeper(words: &[&OsStr]) -> bool {
+    words.first().is_some_and(|word| *word == MARK)
 }
 
 /// Whether this process is there to keep a sandbox.
@@ -55,26 +65,114 @@ fn remove_name(words: &mut Vec<String>) {
     }
 }
 
+/// Whether a command line of these words starts a sandbox that goes on without its process, most
+/// probably: what follows the program is its own, and is told apart only when they are read.
+fn look_as_if_one_stays(words: &[&OsStr]) -> bool {
+    let words = words.get(1..).unwrap_or_default();
+    let is_help = |word: &&OsStr| *word == "-h" || *word == "--help";
+    if words.first().is_none_or(|verb| *verb != "run") || words.iter().any(is_help) {
+        return false;
+    }
+    words.iter().any(|word| match word.as_encoded_bytes() {
+        [b'-', b'-', long @ ..] => {
+            matches!(long, b"detach" | b"tty" | b"name") || long.starts_with(b"name=")
+        }
+        // Several in one, of which some may have a value.
+        [b'-', short @ ..] => short.iter().any(|letter| [b'd', b't'].contains(letter)),
+        _ => false,
+    })
+}
+
 /// What became of a process that starts a keeper.
+#[derive(Debug)]
 pub(super) enum Begun {
     /// It is the keeper itself, from here on.
     Keeper,
-    /// A keeper beside it keeps the sandbox of this id.
-    Kept(String),
+    /// A keeper beside it keeps the sandbox of this id, which this process is to show or to leave.
+    Kept { id: String, shows: bool },
     /// There is no keeper any more, and this is the code to end with.
     Ended(ExitCode),
+}
+
+/// What a keeper says behind which this process is to show its guest.
+const SHOWN: char = '+';
+
+/// What one says that finds that nobody needs it.
+const UNNEEDED: &str = "-\n";
+
+/// The sandbox that a keeper keeps which began first in `main`, and that this process is to show.
+static BEGUN: OnceLock<String> = OnceLock::new();
+
+/// Whether there is one.
+pub(super) fn has_begun() -> bool {
+    BEGUN.get().is_some()
+}
+
+/// Has a keeper begin first in `main`, where the words look as if there is to be one: it does all that
+/// they say, and this process has only to hear it. The code to end with, where that is all.
+pub(crate) fn split_keeper() -> Option<ExitCode> {
+    let keeper = match aril::split_first(look_as_if_one_stays) {
+        Split::Alone => return None,
+        Split::New => {
+            IS_KEEPER.store(true, Relaxed);
+            return None;
+        }
+        Split::Beside(keeper) => keeper,
+    };
+    match heard(keeper) {
+        Ok(None | Some(Begun::Keeper)) => None,
+        Ok(Some(Begun::Ended(code))) => Some(code),
+        Ok(Some(Begun::Kept { id, shows: true })) => {
+            let _first = BEGUN.set(id);
+            None
+        }
+        Ok(Some(Begun::Kept { id, shows: false })) => {
+            let said = report::line(format_args!("{id}"));
+            Some(said.map_or_else(|error| report::failure(&error), |()| ExitCode::SUCCESS))
+        }
+        Err(error) => Some(report::failure(&error)),
+    }
 }
 
 /// Goes on as the keeper, in a process of its own; and beside it, as this one, which hears what that
 /// says.
 pub(super) fn begin() -> anyhow::Result<Begun> {
-    let Some(mut keeper) = aril::split().context("cannot start a keeper")? else {
+    if let Some(id) = BEGUN.get() {
+        return Ok(Begun::Kept { id: id.clone(), shows: true });
+    }
+    let Some(keeper) = aril::split().context("cannot start a keeper")? else {
         IS_KEEPER.store(true, Relaxed);
         return Ok(Begun::Keeper);
     };
+    heard(keeper)?.context("its keeper says that it is not needed; please report this")
+}
+
+/// Says the id of what this process keeps to the one that started it, which shows that, or leaves it.
+pub(super) fn say(id: &SandboxId, shows: bool) -> anyhow::Result<()> {
+    if shows {
+        report::line(format_args!("{SHOWN}{id}"))
+    } else {
+        report::line(format_args!("{id}"))
+    }
+}
+
+/// Tells the process that started this one that it is not needed.
+pub(super) fn is_not_needed() -> anyhow::Result<ExitCode> {
+    report::line(format_args!("{}", UNNEEDED.trim_end()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What became of the keeper beside this process. Nothing where it says that it is not needed.
+fn heard(mut keeper: Twin) -> anyhow::Result<Option<Begun>> {
     let said = keeper.hear().context("cannot hear the keeper")?;
+    if said == UNNEEDED {
+        keeper.wait().context("cannot wait for the keeper")?;
+        return Ok(None);
+    }
     if let Some(id) = said.strip_suffix('\n') {
-        return Ok(Begun::Kept(id.to_owned()));
+        let shown = id.strip_prefix(SHOWN);
+        let id = shown.unwrap_or(id).to_owned();
+        return Ok(Some(Begun::Kept { id, shows: shown.is_some() }));
     }
     let status = keeper.wait().context("cannot wait for the keeper")?;
     if status.code().is_none() {
@@ -82,12 +180,35 @@ pub(super) fn begin() -> anyhow::Result<Begun> {
     }
     // What failed was said.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(report::FAILED);
-    Ok(Begun::Ended(ExitCode::from(code)))
+    Ok(Some(Begun::Ended(ExitCode::from(code))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_what_stays_are_known_before_they_are_read() {
+        let looks = |text: &str| {
+            let words: Vec<_> = text.split(' ').map(OsStr::new).collect();
+            look_as_if_one_stays(&words)
+        };
+        for line in [
+            "aril run -d app.wasm",
+            "aril run -m 64m --detach app.wasm",
+            "aril run -it app.wasm",
+            "aril run --name web app.wasm",
+            "aril run --name=web app.wasm",
+            // It is the program's own: that is found out later.
+            "aril run app.wasm -d",
+        ] {
+            assert!(looks(line), "{line}");
+        }
+        for line in ["aril", "aril ps -d", "aril run app.wasm", "aril run -d --help", "aril run -"]
+        {
+            assert!(!looks(line), "{line}");
+        }
+    }
 
     #[test]
     fn the_name_goes_and_what_is_the_programs_own_stays() {

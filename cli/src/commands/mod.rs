@@ -26,6 +26,7 @@ mod top;
 mod transfer;
 mod volumes;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -145,6 +146,13 @@ impl Common {
     }
 }
 
+/// Whether a command line of these words launches a guest in this process, most probably.
+pub(crate) fn launch_a_guest(words: &[&OsStr]) -> bool {
+    let words = words.get(1..).unwrap_or_default();
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|found| *found == word);
+    detached::begins_keeper(words) && is(1, "run") || is(0, "run") && !detached::has_begun()
+}
+
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     let args = detached::unmarked(std::env::args_os().collect());
@@ -161,6 +169,8 @@ pub(crate) fn main() -> ExitCode {
     spans::end();
     code
 }
+
+pub(crate) use detached::split_keeper;
 
 /// Whether this process keeps a sandbox for as long as that is there.
 pub(crate) fn goes_on_alone() -> bool {

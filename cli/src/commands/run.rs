@@ -215,10 +215,13 @@ impl FromStr for Requirement {
 
 impl Run {
     pub(super) fn execute(mut self) -> anyhow::Result<ExitCode> {
-        if self.stays() && !detached::is_keeper() {
-            if let Some(code) = self.begin()? {
-                return Ok(code);
-            }
+        if detached::is_keeper() && !self.stays() {
+            return detached::is_not_needed();
+        }
+        if self.stays()
+            && let Some(code) = self.begin()?
+        {
+            return Ok(code);
         }
         spans::begin("run");
         let builder = self.common.builder()?;
@@ -226,26 +229,7 @@ impl Run {
             Some(parent) => builder.cgroup_parent(parent).open()?,
             None => builder.open()?,
         };
-        let image = match (self.image(&runtime)?, &self.entrypoint) {
-            (Some(image), Some(program)) => Some(image.with_entrypoint(program)),
-            // What is given is the whole command then, as docker has it.
-            (Some(image), None)
-                if !image.is_artifact() && image.execution().entrypoint.is_empty() =>
-            {
-                match self.command.get(1).and_then(|program| program.to_str()) {
-                    Some(program) => {
-                        let image = image.with_entrypoint(program);
-                        self.command.remove(1);
-                        Some(image)
-                    }
-                    None => Some(image),
-                }
-            }
-            (None, Some(_)) => {
-                bail!("`--entrypoint` is for images: the program is the file itself")
-            }
-            (image, None) => image,
-        };
+        let image = self.image_to_run(&runtime)?;
         let (mut spec, volumes) = self.spec(image.as_ref())?;
         let enrolment = self.enrol(&runtime, &spec)?;
         let record = self.record_file()?;
@@ -275,7 +259,7 @@ impl Run {
             // The guest's files are there as long as its keeper.
             let code = runtime.keep_alone(enrolment, &artifact, spec, image_of_guest, |resident| {
                 // Who started it may have left.
-                let _unheard = report::line(format_args!("{}", resident.id));
+                let _unheard = detached::say(&resident.id, !self.detach);
                 spans::send_aside();
             });
             let _left = files.map(ImageFiles::remove);
@@ -301,6 +285,30 @@ impl Run {
         match never {}
     }
 
+    /// The image whose program is run, with the program that was chosen. It takes the word that names that.
+    fn image_to_run(&mut self, runtime: &Runtime) -> anyhow::Result<Option<Image>> {
+        Ok(match (self.image(runtime)?, &self.entrypoint) {
+            (Some(image), Some(program)) => Some(image.with_entrypoint(program)),
+            // What is given is the whole command then, as docker has it.
+            (Some(image), None)
+                if !image.is_artifact() && image.execution().entrypoint.is_empty() =>
+            {
+                match self.command.get(1).and_then(|program| program.to_str()) {
+                    Some(program) => {
+                        let image = image.with_entrypoint(program);
+                        self.command.remove(1);
+                        Some(image)
+                    }
+                    None => Some(image),
+                }
+            }
+            (None, Some(_)) => {
+                bail!("`--entrypoint` is for images: the program is the file itself")
+            }
+            (image, None) => image,
+        })
+    }
+
     /// Starts the keeper of a sandbox that others find, and shows what it keeps, or leaves it. Nothing
     /// where this process is the keeper from here on.
     fn begin(&self) -> anyhow::Result<Option<ExitCode>> {
@@ -309,16 +317,19 @@ impl Run {
         if has_terminal {
             attach::need_terminal("leave out `-t`, or run it from a terminal")?;
         }
+        if detached::is_keeper() {
+            return Ok(None);
+        }
         let id = match detached::begin()? {
             Begun::Keeper => return Ok(None),
             Begun::Ended(code) => return Ok(Some(code)),
-            Begun::Kept(id) => id,
+            Begun::Kept { id, .. } => id,
         };
         if self.detach {
             report::line(format_args!("{id}"))?;
             return Ok(Some(ExitCode::SUCCESS));
         }
-        let terminal = has_terminal.then_some(self.detach_keys);
+        let terminal = has_terminal.then(|| self.detach_keys.clone());
         foreground::show(&self.common.runtime()?, id, self.interactive, terminal).map(Some)
     }
 

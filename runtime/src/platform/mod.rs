@@ -37,6 +37,8 @@ pub(crate) use host::room;
 pub(crate) use host::seccomp;
 pub(crate) use host::signals;
 pub(crate) use host::socket;
+pub(crate) use host::spare;
+pub(crate) use host::start;
 pub(crate) use host::stdio;
 pub(crate) use host::terminal;
 pub(crate) use host::tree;

@@ -13,6 +13,10 @@ use tokio::io::AsyncWriteExt as _;
 /// the environment of a guest are the most of it.
 pub(crate) const MESSAGE_SIZE_MAX: u32 = 64 << 20;
 
+/// How much memory is there for a message before it comes: enough for most to be read with one call. A
+/// length alone takes no more.
+const AT_ONCE: usize = 4 << 10;
+
 /// The length that stands in front of a message.
 fn header(message: &[u8]) -> io::Result<[u8; 4]> {
     let size = u32::try_from(message.len()).ok().filter(|size| *size <= MESSAGE_SIZE_MAX);
@@ -38,8 +42,7 @@ pub(crate) fn receive(from: &mut impl Read, size_max: u32) -> io::Result<Vec<u8>
     let mut header = [0; 4];
     from.read_exact(&mut header)?;
     let size = size_of(header, size_max)?;
-    let mut message = Vec::new();
-    // Not before it comes: a length alone takes no memory.
+    let mut message = Vec::with_capacity(size.min(AT_ONCE));
     from.take(size as u64).read_to_end(&mut message)?;
     if message.len() < size { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(message) }
 }
@@ -64,7 +67,7 @@ pub(crate) async fn receive_async(
         Err(error) => return Err(error),
     }
     let size = size_of(header, size_max)?;
-    let mut message = Vec::new();
+    let mut message = Vec::with_capacity(size.min(AT_ONCE));
     from.take(size as u64).read_to_end(&mut message).await?;
     if message.len() < size { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Some(message)) }
 }

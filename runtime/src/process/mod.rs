@@ -5,6 +5,7 @@ mod channel;
 mod child;
 mod jail;
 mod role;
+mod spare;
 mod wall;
 
 pub(crate) use channel::MESSAGE_SIZE_MAX;
@@ -26,6 +27,8 @@ pub(crate) use role::Role;
 pub(crate) use role::called;
 pub(crate) use role::note_roles_are_served;
 pub(crate) use role::program;
+pub(crate) use spare::keep_spare;
+pub(crate) use spare::take_spare;
 pub use wall::InvalidWall;
 pub use wall::Need;
 pub use wall::Wall;

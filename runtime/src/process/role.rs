@@ -1,6 +1,6 @@
 //! How this program is started again in a role of its own.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::platform::process;
+use crate::platform::start;
 
 /// The first argument of a program that is started in a role.
 const MARK: &str = "--aril-role";
@@ -65,10 +66,10 @@ impl Call {
 
     /// The call that these arguments make: nothing where they make none, and an error where they
     /// are marked as one and are not.
-    pub(crate) fn from_args(args: &[OsString]) -> Option<Result<Self, InvalidCall>> {
+    pub(crate) fn from_args(args: &[impl AsRef<OsStr>]) -> Option<Result<Self, InvalidCall>> {
         let (mark, rest) = args.split_first()?;
-        (mark.to_str() == Some(MARK)).then(|| {
-            let words: Option<Vec<_>> = rest.iter().map(|word| word.to_str()).collect();
+        (mark.as_ref() == MARK).then(|| {
+            let words: Option<Vec<_>> = rest.iter().map(|word| word.as_ref().to_str()).collect();
             let words = words.ok_or(InvalidCall)?;
             let [role, parent, memory, cpu_seconds, words @ ..] = &words[..] else {
                 return Err(InvalidCall);
@@ -115,9 +116,7 @@ pub(crate) fn note_roles_are_served() {
 
 /// The call that this process was started with, if any.
 pub(crate) fn called() -> Option<Result<Call, InvalidCall>> {
-    #[expect(clippy::disallowed_methods, reason = "a role is told by the first argument")]
-    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    Call::from_args(&args)
+    start::with_words(|words| Call::from_args(words.get(1..).unwrap_or_default()))
 }
 
 /// The program that serves roles: the one that was named, or this one where it does.
@@ -130,6 +129,8 @@ pub(crate) fn program(named: Option<&Path>) -> Option<io::Result<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]

@@ -30,6 +30,8 @@ use crate::platform::child::Child;
 use crate::platform::child::Stream;
 use crate::platform::files;
 use crate::platform::groups::Controller;
+use crate::platform::spare;
+use crate::platform::spare::Spare;
 use crate::platform::stdio::InputEnd;
 use crate::process::Call;
 use crate::process::Role;
@@ -84,6 +86,8 @@ const STARTING_MAX: Duration = Duration::from_mins(1);
 pub(crate) struct Place<'a> {
     /// The program that serves roles.
     pub(crate) program: PathBuf,
+    /// A copy of this process that waits to be the worker, where there is one.
+    pub(crate) spare: Option<Spare>,
     /// The machine code, and what it was made from.
     pub(crate) artifact: &'a File,
     pub(crate) known: Known,
@@ -149,7 +153,7 @@ fn exhausted(what: &str) -> impl Fn(io::Error) -> LaunchError {
 
 /// Launches a guest in a process of its own, on the tokio runtime of the caller.
 pub(crate) async fn launch(
-    place: Place<'_>,
+    mut place: Place<'_>,
     spec: &SandboxSpec,
     lease: Lease,
 ) -> Result<Sandbox, LaunchError> {
@@ -173,7 +177,7 @@ pub(crate) async fn launch(
     let (begun, has_begun) = oneshot::channel();
     let group = place.group(spec, &amounts)?;
     let (worker, channel, trapped) =
-        start(&place, spec, (&streams, &input_end), &shared, group).await?;
+        start(&mut place, spec, (&streams, &input_end), &shared, group).await?;
     // The worker has them, and their ends are to be its own.
     drop(streams);
     let vitals_of_keeper = Arc::clone(&vitals);
@@ -223,14 +227,13 @@ pub(crate) async fn launch(
 
 /// Starts a worker and hands it its order.
 async fn start(
-    place: &Place<'_>,
+    place: &mut Place<'_>,
     spec: &SandboxSpec,
     (streams, input_end): (&[Stream; 3], &InputEnd),
     figures: &File,
     group: Option<Arc<HeldGroup>>,
 ) -> Result<(Arc<Worker>, child::Channel, File), LaunchError> {
     let failed = exhausted("no worker can be started");
-    let (mut channel, far) = child::channel().map_err(&failed)?;
     let input_end = input_end.share().map_err(&failed)?;
     let empty = files::open_directory(place.empty).map_err(&failed)?;
     let (leash, near_leash) = child::pipe().map_err(&failed)?;
@@ -247,13 +250,21 @@ async fn start(
         doors: &doors,
     };
     let granted = mounts::hold(&spec.capabilities);
-    let order = Order::new(spec, &granted, (&place.known, place.kind), &named).to_bytes();
-    let mut given = vec![&far, place.artifact, figures, &input_end, &empty, &leash, &trapped];
+    let mut given = vec![place.artifact, figures, &input_end, &empty, &leash, &trapped];
     given.extend(open_of(&granted));
     given.extend(&doors);
-    let call = Call::unbounded(Role::Worker, vec![child::number(&far).to_string()]);
-    let child = Child::start(&place.program, &call.to_args(), streams, &given).map_err(&failed)?;
-    drop(far);
+    let fits = given.len() <= spare::FILES_MAX;
+    let spare = place.spare.take().filter(|spare| fits && spare.is_there());
+    let has_spare = spare.is_some();
+    let number = |file: &File| {
+        if has_spare { spare::number_among(&given, file) } else { child::number(file) }
+    };
+    let order = Order::new(spec, &granted, (&place.known, place.kind), &named, number).to_bytes();
+    let begun = match spare {
+        Some(spare) => spare.begin(streams, &given),
+        None => start_anew(&place.program, streams, &given),
+    };
+    let (child, mut channel) = begun.map_err(&failed)?;
     // It does nothing before it is told what, and walks into its group before it does anything then, so
     // that all it does counts.
     if let Some(group) = &group {
@@ -271,6 +282,18 @@ async fn start(
         violation: OnceLock::new(),
     };
     Ok((Arc::new(worker), channel, near_trapped))
+}
+
+/// Starts a worker that is no copy of this process.
+fn start_anew(
+    program: &Path,
+    streams: &[Stream; 3],
+    given: &[&File],
+) -> io::Result<(Child, child::Channel)> {
+    let (channel, far) = child::channel()?;
+    let call = Call::unbounded(Role::Worker, vec![child::number(&far).to_string()]);
+    let given = [given, &[&far]].concat();
+    Ok((Child::start(program, &call.to_args(), streams, &given)?, channel))
 }
 
 impl Keeper {

@@ -14,7 +14,6 @@ use crate::capabilities::GrantError;
 use crate::capabilities::SingleFile;
 use crate::capabilities::Tmpfs;
 use crate::platform::child::given;
-use crate::platform::child::number;
 use crate::units::Bytes;
 
 use super::order::InvalidOrder;
@@ -54,11 +53,11 @@ pub(super) fn open_of(granted: &Capabilities) -> impl Iterator<Item = &File> {
 }
 
 impl WireGrants {
-    pub(super) fn new(granted: &Capabilities) -> Self {
+    pub(super) fn new(granted: &Capabilities, number: impl Fn(&File) -> u32) -> Self {
         let grant =
             |(handle, mount): (&File, Option<&File>), host: &Path, guest: &str, access| WireGrant {
                 handle: number(handle),
-                mount: mount.map(number),
+                mount: mount.map(&number),
                 host: host.to_string_lossy().into_owned(),
                 guest: guest.to_owned(),
                 read_only: access == Access::ReadOnly,
@@ -120,6 +119,8 @@ impl WireGrant {
 
 #[cfg(test)]
 mod tests {
+    use crate::platform::child::number;
+
     use super::*;
 
     #[test]
@@ -137,7 +138,7 @@ mod tests {
             ..Capabilities::default()
         };
 
-        let wire = WireGrants::new(&granted);
+        let wire = WireGrants::new(&granted, number);
 
         let numbers: Vec<u32> = wire.numbers().collect();
         assert_eq!(numbers, open_of(&granted).map(number).collect::<Vec<_>>());

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use wasmtime::Engine;
 use wasmtime::ExternType;
+use wasmtime::Linker;
 use wasmtime::component;
 use wasmtime::component::types::ComponentItem;
 
@@ -31,6 +32,8 @@ pub(crate) struct Loaded {
     known: Known,
     /// Where the guest's work is counted, the ticks at which it gives way.
     ticks: Option<Arc<AtomicU64>>,
+    /// What modules are provided with, where somebody made it beforehand.
+    provided: Option<Linker<State>>,
     linked: OnceLock<Result<Linked, LaunchError>>,
 }
 
@@ -54,7 +57,12 @@ impl Loaded {
         known: &Known,
         ticks: Option<Arc<AtomicU64>>,
     ) -> Self {
-        Self { engine, code, known: *known, ticks, linked: OnceLock::new() }
+        Self { engine, code, known: *known, ticks, provided: None, linked: OnceLock::new() }
+    }
+
+    /// The same, with what [`provided`] made for this engine.
+    pub(super) fn with_provided(self, provided: Option<Linker<State>>) -> Self {
+        Self { provided, ..self }
     }
 
     /// What the engine holds for the guest's instances, in bytes.
@@ -84,17 +92,11 @@ impl Loaded {
     fn link(&self, trap_unknown: bool) -> Result<Linked, LaunchError> {
         match &self.code {
             Code::Module(module) => {
-                let mut linker = wasmtime::Linker::new(&self.engine);
-                wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(
-                    &mut linker,
-                    State::preview1,
-                )
-                .map_err(LaunchError::engine)?;
+                let linker = self.provided.clone().map_or_else(|| provided(&self.engine), Ok);
+                let mut linker = linker.map_err(LaunchError::engine)?;
                 if let Some(ticks) = &self.ticks {
                     interrupt::link(&mut linker, ticks).map_err(LaunchError::engine)?;
                 }
-                #[cfg(feature = "hostile")]
-                super::hostile::link(&mut linker).map_err(LaunchError::engine)?;
                 if trap_unknown {
                     linker.define_unknown_imports_as_traps(module).map_err(LaunchError::engine)?;
                 }
@@ -173,6 +175,15 @@ impl Loaded {
         };
         Err(LaunchError::NotRunnable { reason })
     }
+}
+
+/// What every module of this engine is provided with.
+pub(super) fn provided(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(&mut linker, State::preview1)?;
+    #[cfg(feature = "hostile")]
+    super::hostile::link(&mut linker)?;
+    Ok(linker)
 }
 
 /// The version of WASI 0.2 that the engine's crate provides: what is shadowed needs its full name.

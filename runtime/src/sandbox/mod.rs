@@ -69,3 +69,4 @@ pub(crate) use wire::Stats as WireStats;
 pub(crate) use wire::WireHold;
 pub(crate) use wire_limits::WireLimits;
 pub(crate) use worker::serve as serve_worker;
+pub(crate) use worker::serve_waiting as serve_waiting_worker;

@@ -16,7 +16,6 @@ use crate::engine::Kind;
 use crate::engine::Known;
 use crate::limits::LimitError;
 use crate::limits::NAMES;
-use crate::platform::child::number;
 use crate::process::Need;
 use crate::process::Wall;
 use crate::process::WallStanding;
@@ -113,19 +112,20 @@ pub(super) enum InvalidOrder {
 
 impl Order {
     /// The order to run a guest by this spec, with the files that are granted as `granted` has them,
-    /// from machine code of this kind.
+    /// from machine code of this kind. `number` says by which number the worker finds a file.
     pub(super) fn new(
         spec: &SandboxSpec,
         granted: &Capabilities,
         (known, kind): (&Known, Kind),
         files: &Files<'_>,
+        number: impl Fn(&File) -> u32,
     ) -> Self {
         let SandboxSpec { limits, capabilities, invocation, trap_unknown_imports, .. } = spec;
         Self {
             limits: WireLimits::of_process(limits),
             arguments: capabilities.arguments.clone(),
             environment: capabilities.environment.clone(),
-            grants: WireGrants::new(granted),
+            grants: WireGrants::new(granted, &number),
             working_directory: capabilities.working_directory.clone(),
             input: capabilities.stdin != Input::Closed,
             function: invocation
@@ -142,7 +142,7 @@ impl Order {
             empty: number(files.empty),
             leash: number(files.leash),
             trapped: number(files.trapped),
-            doors: files.doors.iter().map(number).collect(),
+            doors: files.doors.iter().map(&number).collect(),
             parent: spec.ends_with_thread.then(std::process::id),
             leaves_session: spec.terminal.is_some(),
             walls: Wall::ALL.map(|wall| written_need(spec.walls.need(wall))).to_vec(),
@@ -396,6 +396,7 @@ mod tests {
     use crate::engine::Form;
     use crate::limits::Limit;
     use crate::limits::Limits;
+    use crate::platform::child::number;
     use crate::sandbox::wire_limits::WireLimit;
     use crate::units::Bytes;
     use crate::units::Cpus;
@@ -423,7 +424,7 @@ mod tests {
         };
         let known = Known { digest: Digest::of(b"wasm"), form: Form::Component, held: 7 };
         let spec = spec.invoke(invocation);
-        Order::new(&spec, &spec.capabilities, (&known, Kind::default()), &files)
+        Order::new(&spec, &spec.capabilities, (&known, Kind::default()), &files, number)
     }
 
     #[test]

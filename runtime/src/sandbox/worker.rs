@@ -12,11 +12,17 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+use wasmtime::Engine;
+use wasmtime::Linker;
+
 use crate::capabilities::Access;
 use crate::capabilities::Capabilities;
 use crate::capabilities::Files;
 use crate::capabilities::Input;
+use crate::engine::Form;
 use crate::engine::Interruption;
+use crate::engine::Kind;
 use crate::engine::Verified;
 use crate::engine::running_engine;
 use crate::limits::Amounts;
@@ -32,6 +38,8 @@ use crate::platform::namespaces;
 use crate::platform::process;
 use crate::platform::process::Kept;
 use crate::platform::signals;
+use crate::platform::spare::CHANNEL;
+use crate::platform::spare::Waiting;
 use crate::platform::stdio::InputEnd;
 use crate::process::Enclosed;
 use crate::process::Entered;
@@ -43,6 +51,7 @@ use crate::process::WallStanding;
 use crate::process::Who;
 use crate::process::receive;
 use crate::process::send;
+use crate::units::Bytes;
 
 use super::event::Event;
 use super::exit::Exit;
@@ -51,6 +60,7 @@ use super::guest::LaunchError;
 use super::guest::Ready;
 use super::guest::ready;
 use super::linking::Loaded;
+use super::linking::provided;
 use super::mounts;
 use super::order::InvalidOrder;
 use super::order::Order;
@@ -62,6 +72,7 @@ use super::single::fit_open_files;
 use super::single::throttle;
 use super::single::with_spare;
 use super::spec::SandboxSpec;
+use super::state::State;
 use super::vitals::Vitals;
 
 /// The code of a worker that has told its keeper how the guest ended.
@@ -77,16 +88,61 @@ pub(super) const DENIALS_TOLD_MAX: u32 = 64;
 /// says the code that this process is to end with.
 pub(crate) fn serve(number: u32) -> u8 {
     let Ok(channel) = given(number) else { return UNTOLD };
-    // What people send from the keyboard is for the keeper to answer.
+    leave_keeper();
+    tell_how_it_goes(channel, number, None)
+}
+
+/// The same in a copy of the keeper's process, which waits until it is needed. What every guest
+/// needs is made meanwhile.
+pub(crate) fn serve_waiting(waiting: Waiting) -> u8 {
+    leave_keeper();
+    let made = Made::new();
+    match waiting.wait() {
+        Ok(Some(channel)) => tell_how_it_goes(channel, CHANNEL, Some(made)),
+        Ok(None) | Err(_) => UNTOLD,
+    }
+}
+
+/// What people send from the keyboard is for the keeper to answer.
+fn leave_keeper() {
     signals::leave_to_keeper();
     process::be_called(c"aril-worker");
+}
+
+fn tell_how_it_goes(channel: File, number: u32, made: Option<Made>) -> u8 {
     let channel = Arc::new(Mutex::new(channel));
     tell_panics(&channel);
-    let told = match run(&channel, number) {
+    let told = match run(&channel, number, made) {
         Ok(told) => told,
         Err(error) => say(&channel, &Word::Failed((&error).into())),
     };
     if told { TOLD } else { UNTOLD }
+}
+
+/// What is made before the order is there.
+struct Made {
+    runtime: std::io::Result<Runtime>,
+    /// For the guests that most are, and nothing where it cannot be made.
+    engine: Option<Engine>,
+    /// What they are provided with.
+    provided: Option<Linker<State>>,
+}
+
+impl Made {
+    fn new() -> Self {
+        let engine = running_engine(Form::Module, Kind::default(), STACK_DEFAULT, None).ok();
+        let linker = engine.as_ref().and_then(|engine| provided(engine).ok());
+        Self { runtime: runtime(), engine, provided: linker }
+    }
+}
+
+/// Whether that is what most guests are, and an engine is made for before the order is there.
+fn is_usual(form: Form, kind: Kind, stack: Bytes) -> bool {
+    (form, kind, stack) == (Form::Module, Kind::default(), STACK_DEFAULT)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().build()
 }
 
 type Channel = Arc<Mutex<File>>;
@@ -205,20 +261,27 @@ impl From<JailError> for LaunchError {
     }
 }
 
-/// Runs the guest, and says how it ended. Returns whether somebody heard it.
-fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
+/// What this worker is to do.
+fn hear(channel: &Channel, is_copy: bool) -> Result<Order, LaunchError> {
     let bytes = {
         let mut channel = channel.lock().unwrap_or_else(PoisonError::into_inner);
         receive(&mut *channel, MESSAGE_SIZE_MAX).map_err(broken)?
     };
     let order = Order::parse(&bytes)?;
-    if process::thread_count().is_some_and(|count| 1 < count) {
+    // A copy has the thread that made it, and no other.
+    if !is_copy && process::thread_count().is_some_and(|count| 1 < count) {
         return Err(LaunchError::Isolation {
             reason: "this program has threads before it serves its role: call `aril::roles()` \
                      first in `main`, before any runtime is made"
                 .to_owned(),
         });
     }
+    Ok(order)
+}
+
+/// Runs the guest, and says how it ended. Returns whether somebody heard it.
+fn run(channel: &Channel, number: u32, made: Option<Made>) -> Result<bool, LaunchError> {
+    let order = hear(channel, made.is_some())?;
     if let Some(parent) = order.parent {
         process::end_with(parent).map_err(broken)?;
     }
@@ -245,13 +308,22 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
         fit_open_files(count, spec.limits.open_files.is_asked(), granted)?;
     }
     let stack = spec.limits.stack.or(Some(STACK_DEFAULT)).unwrap_or(STACK_DEFAULT);
-    let engine = running_engine(known.form, kind, stack, None).map_err(LaunchError::engine)?;
+    let (runtime, engine, provided) = match made {
+        Some(Made { runtime, engine, provided }) if is_usual(known.form, kind, stack) => {
+            (runtime, engine, provided)
+        }
+        Some(Made { runtime, .. }) => (runtime, None, None),
+        None => (runtime(), None, None),
+    };
+    let engine = match engine {
+        Some(engine) => engine,
+        None => running_engine(known.form, kind, stack, None).map_err(LaunchError::engine)?,
+    };
     let code = Verified::handed(artifact, known.form).load(&engine);
     let code = code.map_err(|error| LaunchError::Stale { reason: error.to_string() })?;
-    let loaded = Arc::new(Loaded::new(engine, code, &known, None));
+    let loaded = Arc::new(Loaded::new(engine, code, &known, None).with_provided(provided));
 
     let vitals = Arc::new(Vitals::of(figures, &amounts));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     // Threads that still wait for the guest's input end with the process, and are not waited for.
     let runtime = ManuallyDrop::new(runtime.map_err(broken)?);
     let (entered, opened) = enter(&mut spec, &empty, closed)?;
@@ -290,7 +362,7 @@ fn run(channel: &Channel, number: u32) -> Result<bool, LaunchError> {
 }
 
 fn run_guest(
-    runtime: &tokio::runtime::Runtime,
+    runtime: &Runtime,
     ready: &mut Ready,
     vitals: &Arc<Vitals>,
 ) -> Result<Ended, LaunchError> {

@@ -226,8 +226,11 @@ impl Runtime {
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }
         };
+        // One that waits is a copy of this program.
+        let is_ours = self.inner.settings.program.is_none();
         let place = sandbox::Place {
             program,
+            spare: is_ours.then(process::take_spare).flatten(),
             artifact: code.file(),
             known: artifact.inner.known,
             kind,

@@ -8,6 +8,7 @@ use crate::engine::running_engine;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::limits::STACK_DEFAULT;
+use crate::process;
 use crate::sandbox;
 use crate::sandbox::LaunchError;
 use crate::sandbox::Occupation;
@@ -44,6 +45,8 @@ impl Runtime {
         report: impl FnOnce(Result<&Record, &LaunchError>) -> u8 + Send + 'static,
     ) -> Result<Infallible, Error> {
         let failed = |source| Error::Launch { what: artifact.name().to_owned(), source };
+        // This process is about to close what it would be told by.
+        drop(process::take_spare());
         let kind = kind_for(&spec.limits);
         let stack = spec.limits.stack.or(Some(STACK_DEFAULT)).unwrap_or(STACK_DEFAULT);
         // An impossible amount is refused before it reaches the engine.

@@ -1,5 +1,6 @@
 //! What this program does when it is started again in a role.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 
 use crate::engine::Job;
@@ -7,10 +8,14 @@ use crate::engine::Kind;
 use crate::engine::Report;
 use crate::engine::compile;
 use crate::platform::process;
+use crate::platform::spare;
 use crate::process::Call;
 use crate::process::Role;
 use crate::process::called;
+use crate::process::keep_spare;
 use crate::process::note_roles_are_served;
+use crate::process::take_spare;
+use crate::sandbox::serve_waiting_worker;
 use crate::sandbox::serve_worker;
 
 /// The code of a process that was called in a role that it cannot take.
@@ -36,6 +41,41 @@ pub fn roles() {
             let _unheard = writeln!(std::io::stderr(), "{error}");
             process::exit_now(MISCALLED)
         }
+    }
+}
+
+/// Has a worker ready for the first guest that is launched in a process of its own: a copy of this
+/// process, made now, if the words that it was started with are such that one is `wanted`. Without it,
+/// each worker is this program started anew, which takes longer.
+///
+/// Call it behind [`roles`], where this process has one thread and before it reads or opens anything:
+/// a guest that broke out of its engine could read what was in this process's memory at this moment,
+/// beside the words and the environment that it was started with, which the copy forgets. What this
+/// process changes about itself later, such as its user or its bounds, does not reach the copy.
+///
+/// Where no such copy can be made, nothing happens. One that nobody needed ends when what this returns
+/// is dropped, and with this process.
+///
+/// ```no_run
+/// aril::roles();
+/// let _worker = aril::fork_worker(|words| words.get(1).is_some_and(|verb| *verb == "run"));
+/// // The program goes on here.
+/// ```
+pub fn fork_worker(wanted: impl FnOnce(&[&OsStr]) -> bool) -> ForkedWorker {
+    if let Some(spare) = spare::fork(wanted, serve_waiting_worker) {
+        keep_spare(spare);
+    }
+    ForkedWorker(())
+}
+
+/// A worker that waits for its guest: see [`fork_worker`]. Dropped, it ends, unless it has one.
+#[derive(Debug)]
+#[must_use = "dropped, the worker ends"]
+pub struct ForkedWorker(());
+
+impl Drop for ForkedWorker {
+    fn drop(&mut self) {
+        drop(take_spare());
     }
 }
 

@@ -1,9 +1,12 @@
 //! One process that becomes two: who starts a sandbox that goes on alone, and who keeps it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::process::ExitStatus;
 
+use crate::platform::start;
 use crate::platform::twin;
+use crate::process::take_spare;
 
 /// The process that goes on as the keeper, as the one sees it that was there before.
 #[derive(Debug)]
@@ -20,7 +23,35 @@ pub struct Twin(twin::Twin);
 /// Fails where the process has more than one thread, where the host has no room for another, and on
 /// systems that cannot do that.
 pub fn split() -> io::Result<Option<Twin>> {
+    // A worker that waits is a child of this process, and could be none of the other one's.
+    drop(take_spare());
     Ok(twin::split()?.map(Twin))
+}
+
+/// What a process is after [`split_first`].
+#[derive(Debug)]
+pub enum Split {
+    /// What it was, and alone: nobody is wanted beside it, or nobody could be made.
+    Alone,
+    /// The new one.
+    New,
+    /// The one that was there before, which is given the other one.
+    Beside(Twin),
+}
+
+/// [Splits](split) this process first in `main`, where the words that it was started with are such that
+/// the other one is `wanted`: that one has nothing in its memory but what every process of this program
+/// has at first, and can have a [worker of its own](crate::fork_worker) ready.
+pub fn split_first(wanted: impl FnOnce(&[&OsStr]) -> bool) -> Split {
+    if !start::with_words(wanted) {
+        return Split::Alone;
+    }
+    match twin::split() {
+        Ok(None) => Split::New,
+        Ok(Some(twin)) => Split::Beside(Twin(twin)),
+        // Who needs one asks again, and is told why there is none.
+        Err(_) => Split::Alone,
+    }
 }
 
 impl Twin {

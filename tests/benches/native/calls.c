@@ -3,8 +3,8 @@
 //   calls GUEST MACHINE_CODE EMPTY GROUP
 //
 // GUEST, MACHINE_CODE and EMPTY are the files that a start opens. GROUP is a folder of the hierarchy of
-// memory (v1) in which a control group is made, or `none`. This process is the keeper; it starts itself
-// again as the worker, which walls itself in, maps the machine code, says a line, and ends. Taken from
+// memory (v1) in which a control group is made, or `none`. This process is the keeper; a copy of it is
+// the worker, which walls itself in, maps the machine code, says a line, and ends. Taken from
 // `strace -f aril run hello.wasm`: what the C library does by itself at a start is not repeated, and what
 // is asked again and again of one kind is a loop. No call may fail.
 #define _GNU_SOURCE
@@ -17,7 +17,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,20 +80,14 @@ static void begin(void) {
     ok(sigaction(SIGBUS, &action, NULL));
 }
 
-// Reads a message: its size, and the rest in pieces that grow. Where nothing is there yet, waits for it.
+// Reads a message: its size, and the rest. Where nothing is there yet, waits for it.
 static void receive(int channel, int epoll, size_t size) {
     while (read(channel, buffer, 4) != 4) {
         struct epoll_event event;
         if (errno != EAGAIN) _exit(2);
         ok(epoll_wait(epoll, &event, 1, 60000));
     }
-    size_t piece = 32;
-    while (size > 0) {
-        size_t count = piece < size ? piece : size;
-        ok(read(channel, buffer, count));
-        size -= count;
-        piece = piece * 2 < sizeof buffer ? piece * 2 : sizeof buffer;
-    }
+    ok(read(channel, buffer, size));
 }
 
 static void put(const char *path, const char *text) {
@@ -105,7 +98,42 @@ static void put(const char *path, const char *text) {
 
 // -- The worker ---------------------------------------------------------------------------------------
 
-static void enter(int empty) {
+static void look_at(int directory) {
+    struct stat found;
+    struct statx more;
+    ok(fstat(directory, &found));
+    ok(statx(directory, "", AT_EMPTY_PATH, STATX_MNT_ID, &more));
+}
+
+// Has the empty directory, and what leads to it as a path alone, be in a mount of its own.
+static void seclude(int empty, int opened) {
+    struct stat found;
+    for (int i = 0; i < 2; i++) look_at(empty);
+    int list = (int)ok(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ok(fstat(list, &found));
+    while (ok(syscall(SYS_getdents64, list, buffer, sizeof buffer)) > 0) {}
+    ok(close(list));
+    char path[64], target[4096];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", empty);
+    target[ok(readlink(path, target, sizeof target - 1))] = 0;
+    int tree = (int)ok(syscall(SYS_open_tree, AT_FDCWD, target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW));
+    look_at(tree);
+    look_at(empty);
+    struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC};
+    ok(syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes));
+    for (int number = 0; number <= tree; number++) {
+        if (number == empty || number == opened || number == tree) look_at(number);
+        else if (fstat(number, &found) < 0) continue;
+        if (number != empty && number != opened) continue;
+        ok(fcntl(number, F_GETFL));
+        int same = (int)ok(number == opened ? fcntl(tree, F_DUPFD_CLOEXEC, 3) : openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        ok(dup3(same, number, O_CLOEXEC));
+        ok(close(same));
+    }
+    ok(close(tree));
+}
+
+static void enter(int empty, int opened) {
     for (int i = 0; i < 2; i++) {
         ok(geteuid());
         ok(getegid());
@@ -115,6 +143,7 @@ static void enter(int empty) {
     put("/proc/self/uid_map", "0 0 1");
     put("/proc/self/gid_map", "0 0 1");
     ok(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    seclude(empty, opened);
     ok(mount("aril", "/", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=2,mode=555"));
     ok(chdir("/.."));
     ok(chroot("."));
@@ -173,29 +202,47 @@ static void seal(int leash) {
     ok(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
 }
 
-static int worker(char **words, int door) {
-    int channel = atoi(words[2]), code = atoi(words[3]), figures = atoi(words[4]);
-    int input = atoi(words[5]), empty = atoi(words[6]), leash = atoi(words[7]), trapped = atoi(words[8]);
-    begin();
-    ok(fcntl(channel, F_GETFD));
-    ok(fcntl(channel, F_SETFD, FD_CLOEXEC));
+// What is open in the worker: its channel, what it is given, and perhaps the way into its group.
+enum { CHANNEL = 3, CODE, FIGURES, INPUT, EMPTY, LEASH, TRAPPED, DOOR };
+
+// What a copy of the keeper does before it is needed.
+static void wait_for_work(int channel) {
+    ok(getrandom(buffer, 16, 0));
+    if (channel != CHANNEL) ok(dup3(channel, CHANNEL, O_CLOEXEC));
+    ok(close_range(CHANNEL + 1, ~0U, 0));
+    ok(chdir("/"));
+    sigset_t none;
+    sigemptyset(&none);
+    ok(sigprocmask(SIG_SETMASK, &none, NULL));
     int ignored[5] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXFSZ};
     for (int i = 0; i < 5; i++) signal(ignored[i], SIG_IGN);
     ok(prctl(PR_SET_NAME, "calls-worker"));
+    ok(getrandom(buffer, 16, GRND_INSECURE));
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK | SA_NODEFER};
+    ok(sigaction(SIGSEGV, &action, NULL));
+    ok(sigaction(SIGILL, &action, NULL));
+    ok(sigaction(SIGFPE, &action, NULL));
+    union { struct cmsghdr head; char room[CMSG_SPACE(8 * sizeof(int))]; } handles;
+    struct iovec bytes = {buffer, 4};
+    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &handles, .msg_controllen = sizeof handles};
+    if (ok(recvmsg(CHANNEL, &message, MSG_CMSG_CLOEXEC)) != 4) _exit(2);
+    int nothing = CODE + buffer[0];
+    ok(dup2(nothing, 0));
+    ok(close(nothing));
+}
+
+static int worker(int far) {
+    wait_for_work(far);
+    int count = buffer[0], channel = CHANNEL, code = CODE, figures = FIGURES, input = INPUT, empty = EMPTY;
+    int leash = LEASH, trapped = TRAPPED, door = count == 7 ? DOOR : -1, signal_at_end;
     receive(channel, -1, ORDER);
-    int tasks = (int)ok(open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     struct stat found;
-    ok(fstat(tasks, &found));
-    ok(syscall(SYS_getdents64, tasks, buffer, sizeof buffer));
-    ok(syscall(SYS_getdents64, tasks, buffer, sizeof buffer));
-    ok(close(tasks));
     ok(prctl(PR_SET_PDEATHSIG, SIGKILL));
     ok(getppid());
-    for (int i = 0; i < 5; i++) ok(close_range(1000 + (unsigned)i, 1000 + (unsigned)i, 0));
-    int given[6] = {code, figures, input, empty, leash, trapped};
-    for (int i = 0; i < 6; i++) {
-        ok(fcntl(given[i], F_GETFD));
-        ok(fcntl(given[i], F_SETFD, FD_CLOEXEC));
+    ok(close_range((unsigned)(CODE + count), ~0U, 0));
+    for (int given = CODE; given <= TRAPPED; given++) {
+        ok(fcntl(given, F_GETFD));
+        ok(fcntl(given, F_SETFD, FD_CLOEXEC));
     }
     if (door >= 0) {
         ok(fcntl(door, F_GETFD));
@@ -208,11 +255,6 @@ static int worker(char **words, int door) {
     ok(close(figures));
     struct rlimit limit;
     ok(getrlimit(RLIMIT_NOFILE, &limit));
-    ok(getrandom(buffer, 16, GRND_INSECURE));
-    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK | SA_NODEFER};
-    ok(sigaction(SIGSEGV, &action, NULL));
-    ok(sigaction(SIGILL, &action, NULL));
-    ok(sigaction(SIGFPE, &action, NULL));
     ok(fstat(code, &found));
     size_t size = (size_t)found.st_size;
     char *machine = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, code, 0);
@@ -221,9 +263,9 @@ static int worker(char **words, int door) {
     ok(mprotect(machine + 4096, 8192, PROT_READ | PROT_EXEC));
     ok(getrandom(buffer, 32, 0));
     snprintf(buffer, sizeof buffer, "/proc/self/fd/%d", empty);
-    ok(open(buffer, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    ok(prctl(PR_GET_PDEATHSIG, &tasks));
-    enter(empty);
+    int opened = (int)ok(open(buffer, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    ok(prctl(PR_GET_PDEATHSIG, &signal_at_end));
+    enter(empty, opened);
     seal(leash);
     ok(write(channel, buffer, READY + 4));
     char *memory = mmap(NULL, 4362076160UL, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -259,39 +301,52 @@ static void read_whole(const char *path) {
     ok(close(file));
 }
 
-static void set_limit(int group, const char *name, int writes) {
-    int file = (int)ok(openat(group, name, (writes ? O_RDWR | O_TRUNC : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC));
-    if (writes) ok(write(file, "1082130432", 10));
-    ok(pread(file, buffer, sizeof buffer, 0));
-    ok(pread(file, buffer, sizeof buffer, 20));
+// Reads a file of a group to its end.
+static void look_into_open(int file) {
+    long size = ok(pread(file, buffer, sizeof buffer, 0));
+    ok(pread(file, buffer, sizeof buffer, size));
     ok(close(file));
 }
 
-static pid_t start(char *program, char **words, const int *given, int count, int nothing) {
-    posix_spawn_file_actions_t actions;
-    ok(-posix_spawn_file_actions_init(&actions));
-    ok(-posix_spawn_file_actions_adddup2(&actions, nothing, 0));
-    for (int i = 0; i < count; i++) ok(-posix_spawn_file_actions_adddup2(&actions, given[i], given[i]));
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigemptyset(&none);
-    ok(-posix_spawnattr_init(&attributes));
-    ok(-posix_spawnattr_setsigmask(&attributes, &none));
-    ok(-posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK));
-    char *environment[1] = {NULL};
-    pid_t child;
-    errno = posix_spawn(&child, program, &actions, &attributes, words, environment);
-    ok(-errno);
-    return child;
+static void look_into(int group, const char *name) {
+    look_into_open((int)ok(openat(group, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)));
+}
+
+static void set_limit(int group, const char *name) {
+    int file = (int)ok(openat(group, name, O_RDWR | O_TRUNC | O_NOFOLLOW | O_CLOEXEC));
+    ok(write(file, "1082130432", 10));
+    look_into_open(file);
+}
+
+// Gives the worker what is open, and how much that is.
+static void give(int channel, const int *given, int count, int nothing) {
+    union { struct cmsghdr head; char room[CMSG_SPACE(8 * sizeof(int))]; } handles;
+    int size = (count + 1) * (int)sizeof(int);
+    handles.head = (struct cmsghdr){.cmsg_len = CMSG_LEN((size_t)size), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&handles.head), given, (size_t)count * sizeof(int));
+    memcpy(CMSG_DATA(&handles.head) + (size_t)count * sizeof(int), &nothing, sizeof nothing);
+    char said[4] = {(char)count, 1, 0, 0};
+    struct iovec bytes = {said, sizeof said};
+    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &handles,
+        .msg_controllen = CMSG_SPACE((size_t)size)};
+    ok(sendmsg(channel, &message, MSG_NOSIGNAL));
 }
 
 int main(int count, char **words) {
-    if (count >= 9 && strcmp(words[1], "worker") == 0) return worker(words, count == 10 ? atoi(words[9]) : -1);
     if (count != 5) return 2;
     const char *guest = words[1], *machine_code = words[2], *empty_path = words[3], *parent = words[4];
     begin();
     ok(close_range(3, ~0U, 0));
     struct stat found;
+    ok(stat("/proc/self/task", &found));
+    int channel[2];
+    ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel));
+    pid_t child = (pid_t)ok(fork());
+    if (child == 0) {
+        ok(close(channel[0]));
+        return worker(channel[1]);
+    }
+    ok(close(channel[1]));
     for (int i = 0; i < 5; i++) {
         ok(lstat(empty_path, &found));
         ok(geteuid());
@@ -357,39 +412,27 @@ int main(int count, char **words) {
         snprintf(name, sizeof name, "calls-%d", getpid());
         ok(mkdirat(base, name, 0755));
         group = (int)ok(openat(base, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_DIRECTORY));
-        set_limit(group, "memory.memsw.limit_in_bytes", 0);
-        set_limit(group, "memory.limit_in_bytes", 0);
-        set_limit(group, "memory.limit_in_bytes", 1);
+        look_into(group, "memory.memsw.limit_in_bytes");
+        look_into(group, "memory.limit_in_bytes");
+        set_limit(group, "memory.limit_in_bytes");
     }
-    int channel[2], leash[2], trapped[2], yes = 1;
-    ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel));
-    ok(ioctl(channel[0], FIONBIO, &yes));
-    watch(same, channel[0]);
+    int leash[2], trapped[2], yes = 1;
     int shared = (int)ok(fcntl(input[0], F_DUPFD_CLOEXEC, 3));
     int empty = (int)ok(open(empty_path, O_RDONLY | O_CLOEXEC | O_DIRECTORY));
     ok(pipe2(leash, O_CLOEXEC));
     ok(pipe2(trapped, O_CLOEXEC));
     ok(ioctl(trapped[0], FIONBIO, &yes));
     int nothing = (int)ok(open("/dev/null", O_RDWR | O_CLOEXEC));
-    for (int i = 0; i < 16; i++) ok(getrlimit(RLIMIT_NOFILE, &limit));
-    int given[8] = {channel[1], code, figures, shared, empty, leash[0], trapped[1]};
-    char numbers[8][12], *told[11] = {words[0], "worker"};
-    for (int i = 0; i < 7; i++) {
-        snprintf(numbers[i], sizeof numbers[i], "%d", given[i]);
-        told[i + 2] = numbers[i];
-    }
-    if (group >= 0) {
-        given[7] = (int)ok(openat(group, "tasks", O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
-        snprintf(numbers[7], sizeof numbers[7], "%d", given[7]);
-        told[9] = numbers[7];
-    }
-    pid_t child = start("/proc/self/exe", told, given, group >= 0 ? 8 : 7, nothing);
+    int given[7] = {code, figures, shared, empty, leash[0], trapped[1]};
+    if (group >= 0) given[6] = (int)ok(openat(group, "tasks", O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+    give(channel[0], given, group >= 0 ? 7 : 6, nothing);
+    ok(ioctl(channel[0], FIONBIO, &yes));
+    watch(same, channel[0]);
     int held = (int)ok(syscall(SYS_pidfd_open, child, O_NONBLOCK));
     watch(same, held);
     ok(close(nothing));
-    ok(close(channel[1]));
     ok(send(channel[0], buffer, ORDER + 4, MSG_NOSIGNAL));
-    if (group >= 0) ok(close(given[7]));
+    if (group >= 0) ok(close(given[6]));
     ok(close(trapped[1]));
     ok(close(leash[0]));
     ok(close(empty));
@@ -407,6 +450,8 @@ int main(int count, char **words) {
     ok(clock_gettime(clock, &used));
     siginfo_t end;
     ok(waitid(P_PIDFD, (id_t)held, &end, WEXITED));
+    const char *counts[4] = {"memory.stat", "memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.limit_in_bytes"};
+    for (int i = 0; group >= 0 && i < 4; i++) look_into(group, counts[i]);
     ok(epoll_ctl(same, EPOLL_CTL_DEL, channel[0], NULL));
     ok(close(channel[0]));
     ok(close(trapped[0]));

@@ -1,6 +1,7 @@
 //! A program beside a guest lives in the guest's own control group, and as the guest does.
 
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 
 use super::Den;
@@ -76,7 +77,7 @@ impl Den {
     }
 }
 
-fn processes_in(group: &PathBuf) -> Vec<u32> {
+fn processes_in(group: &Path) -> Vec<u32> {
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let mut all: Vec<_> = text.lines().filter_map(|line| line.parse().ok()).collect();
     all.sort_unstable();
@@ -121,7 +122,7 @@ fn both_together_take_no_more_memory_than_the_guest_may_and_who_was_ended_is_tol
         return;
     }
     let is_v1 = den.file_of_group("one", "memory.limit_in_bytes").is_some();
-    den.bench.file("big.wat", &holding(60));
+    den.bench.file("big.wat", holding(60));
     den.aril(["exec", "--wasm", "big.wat", "one"]).expect_code(137);
     wait_until("its end to be told", || !den.last_ends_of_programs("one").is_empty());
     assert_eq!(den.last_ends_of_programs("one"), ["137 out_of_memory"]);

@@ -32,7 +32,8 @@ use crate::platform::ChildEnd;
 
 /// Whether there are such children.
 pub(crate) fn are_available() -> bool {
-    super::process::has_pidfd_open()
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(super::process::has_pidfd_open)
 }
 
 /// What one of a child's standard streams is.
@@ -183,7 +184,12 @@ impl Child {
             actions.duplicate(file.as_raw_fd(), file.as_raw_fd())?;
         }
         let program = CString::new(program.as_os_str().as_bytes())?;
-        let pid = spawn(&program, args, &actions)?;
+        Self::of(spawn(&program, args, &actions)?)
+    }
+
+    /// The child of this number, which is ours and was not waited for. The caller is in a tokio
+    /// runtime.
+    pub(super) fn of(pid: Pid) -> io::Result<Self> {
         let held = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK);
         let held = held.map_err(io::Error::from).and_then(watched).inspect_err(|_| {
             // Nobody waited for it yet, so the number is still its own.
@@ -200,6 +206,9 @@ impl Child {
 
     /// Kills it. One that has ended already is as good as killed.
     pub(crate) fn kill(&self) {
+        if self.is_gone() {
+            return;
+        }
         let _ended = rustix::process::pidfd_send_signal(self.held.get_ref(), Signal::KILL);
     }
 
@@ -298,7 +307,7 @@ impl Drop for Child {
 }
 
 /// What reads as ended, and swallows what is written.
-fn open_nothing() -> io::Result<File> {
+pub(super) fn open_nothing() -> io::Result<File> {
     let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
     opened.map_err(|error| match error.raw_os_error() {
         // That there is no room is not about this file, and is told by its number.

@@ -28,6 +28,8 @@ pub(crate) mod room;
 pub(crate) mod seccomp;
 pub(crate) mod signals;
 pub(crate) mod socket;
+pub(crate) mod spare;
+pub(crate) mod start;
 pub(crate) mod stdio;
 pub(crate) mod terminal;
 pub(crate) mod tree;

@@ -179,6 +179,21 @@ impl Listening {
     }
 }
 
+/// Keeps no signal from the calling thread, whatever was kept from who started it.
+pub(super) fn let_all_through() {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: `none` is a place for a set of signals, which this fills.
+    #[expect(unsafe_code, reason = "fills a set of signals")]
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+    }
+    // SAFETY: the set was filled; a null pointer is allowed for the old mask.
+    #[expect(unsafe_code, reason = "lets signals through in this thread")]
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+}
+
 /// Leaves what people send to this process's keeper, who gets it as well and answers it.
 pub(crate) fn leave_to_keeper() {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGXFSZ] {

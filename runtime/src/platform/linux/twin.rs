@@ -11,6 +11,7 @@ use rustix::process::WaitOptions;
 use rustix::process::waitpid;
 
 use super::child::pipe;
+use super::process::exit_now;
 use super::process::thread_count;
 
 /// The other process, as the one sees it that was there before.
@@ -19,6 +20,9 @@ pub(crate) struct Twin {
     pid: Pid,
     said: File,
 }
+
+/// The code of a copy that could not begin.
+const UNBEGUN: u8 = 125;
 
 /// Goes on twice: in this process, which is told of the other, and in a new one, whose standard output
 /// the first one hears.
@@ -40,10 +44,11 @@ pub(crate) fn split() -> io::Result<Option<Twin>> {
     let pid = unsafe { libc::fork() };
     match pid {
         ..0 => Err(io::Error::last_os_error()),
-        0 => {
-            rustix::stdio::dup2_stdout(&saying)?;
-            Ok(None)
-        }
+        0 => match rustix::stdio::dup2_stdout(&saying) {
+            Ok(()) => Ok(None),
+            // It would go on as if it were the other one.
+            Err(_) => exit_now(UNBEGUN),
+        },
         pid => {
             let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("it has no number"))?;
             Ok(Some(Twin { pid, said }))
