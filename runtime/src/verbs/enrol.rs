@@ -147,9 +147,11 @@ async fn stay(
     asks: &mut Listening,
     begun: impl FnOnce(&Resident),
 ) -> Result<u8, Error> {
-    // The first launch decides whether there is anything to keep.
+    // The first launch decides whether there is anything to keep. What it takes is freed before this
+    // process settles, and not a part of what that waits with.
+    let launching = Box::pin(guest.runtime.launch(&guest.artifact, guest.spec.clone()));
     let sandbox = tokio::select! {
-        launched = guest.runtime.launch(&guest.artifact, guest.spec.clone()) => launched?,
+        launched = launching => launched?,
         code = asked_to_end(asks) => {
             drop(enrolment);
             process::exit_now(code)
@@ -177,7 +179,7 @@ async fn stay(
         post.give_up();
         return Err(failed("leave the terminal of", post.name(), ErrorKind::Unavailable, error));
     }
-    let ending = Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks).await;
+    let ending = Box::pin(Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks)).await;
     let code = ending.code();
     asking.abort();
     post.end(ending);

@@ -64,13 +64,18 @@ impl Stay {
         loop {
             let sandbox = match next.take() {
                 Some(sandbox) => sandbox,
-                None => match self.guest.runtime.launch(&self.guest.artifact, self.spec()).await {
-                    Ok(sandbox) => {
-                        self.post.begin(&sandbox);
-                        sandbox
+                None => {
+                    // Freed before the next long wait.
+                    let launching =
+                        Box::pin(self.guest.runtime.launch(&self.guest.artifact, self.spec()));
+                    match launching.await {
+                        Ok(sandbox) => {
+                            self.post.begin(&sandbox);
+                            sandbox
+                        }
+                        Err(error) => return Ending::Failed(crate::error::whole(&error)),
                     }
-                    Err(error) => return Ending::Failed(crate::error::whole(&error)),
-                },
+                }
             };
             let began = Instant::now();
             let ending = self.run(Arc::new(sandbox), asks, plan.grace).await;
