@@ -163,9 +163,11 @@ async fn stay(
     asks: &mut Listening,
     begun: impl FnOnce(&Resident),
 ) -> Result<u8, Error> {
-    // The first launch decides whether there is anything to keep.
+    // The first launch decides whether there is anything to keep. What it takes is freed before this
+    // process settles, and not a part of what that waits with.
+    let launching = Box::pin(guest.runtime.launch(&guest.artifact, guest.spec.clone()));
     let sandbox = tokio::select! {
-        launched = guest.runtime.launch(&guest.artifact, guest.spec.clone()) => launched?,
+        launched = launching => launched?,
         code = asked_to_end(asks) => {
             drop(enrolment);
             process::exit_now(code)
@@ -198,7 +200,8 @@ async fn stay(
         // Nobody wants it.
         post.order(Command::Stop(Some(Duration::ZERO)));
     }
-    let ending = Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks).await;
+    let staying = Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks);
+    let ending = Box::pin(staying).await;
     let code = ending.code();
     asking.abort();
     post.end(ending);

@@ -64,10 +64,15 @@ impl Stay {
         loop {
             let sandbox = match next.take() {
                 Some(sandbox) => sandbox,
-                None => match self.guest.runtime.launch(&self.guest.artifact, self.spec()).await {
-                    Ok(sandbox) => self.post.begin(sandbox),
-                    Err(error) => return Ending::Failed(crate::error::whole(&error)),
-                },
+                None => {
+                    // Freed before the next long wait.
+                    let launching =
+                        Box::pin(self.guest.runtime.launch(&self.guest.artifact, self.spec()));
+                    match launching.await {
+                        Ok(sandbox) => self.post.begin(sandbox),
+                        Err(error) => return Ending::Failed(crate::error::whole(&error)),
+                    }
+                }
             };
             let began = Instant::now();
             let ending = self.run(sandbox, asks, plan.grace).await;

@@ -304,7 +304,7 @@ pub(crate) fn go_on_alone() -> io::Result<()> {
 /// much of it as to wait. On another stack than that, nothing happens.
 fn give_back_stack() {
     /// How much below this is left for what is called from here.
-    const OWN: usize = 16 << 10;
+    const OWN: usize = 8 << 10;
     let page = rustix::param::page_size();
     let here = std::ptr::from_ref(&page).addr();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
