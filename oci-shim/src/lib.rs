@@ -4,3 +4,4 @@
 //! specs, and the library's ends into theirs.
 
 pub mod bundle;
+pub mod shim;

@@ -51,9 +51,18 @@ fn configurations_that_engines_write_become_what_stands_beside_them() {
     assert!(3 <= compared, "{compared} pairs");
 }
 
+/// Each of these is refused, by the name of its setting.
+fn refused(cases: impl IntoIterator<Item = (Value, &'static str)>) {
+    for (config, setting) in cases {
+        let refusal = container(config.clone()).expect_err(setting);
+        assert_eq!(refusal.setting(), setting, "{config}");
+    }
+}
+
 #[test]
-fn what_a_guest_cannot_have_is_refused_by_the_name_of_its_setting() {
-    let cases = [
+fn a_process_that_cannot_be_or_that_nothing_holds_is_refused_by_the_name_of_its_setting() {
+    let swapped = json!([{ "type": "RLIMIT_NOFILE", "hard": 1, "soft": 2 }]);
+    refused([
         (with("ociVersion", json!("2.0.0")), "ociVersion"),
         (with("ociVersion", json!("1")), "ociVersion"),
         (with("process", Value::Null), "process"),
@@ -69,84 +78,48 @@ fn what_a_guest_cannot_have_is_refused_by_the_name_of_its_setting() {
         (with("process.user.umask", json!(0o1777)), "process.user.umask"),
         (with("process.user.username", json!("web")), "process.user.username"),
         (with("process.oomScoreAdj", json!(1001)), "process.oomScoreAdj"),
-        (
-            with("process.rlimits", json!([{ "type": "RLIMIT_NOFILE", "hard": 1, "soft": 2 }])),
-            "process.rlimits[RLIMIT_NOFILE]",
-        ),
+        (with("process.rlimits", swapped), "process.rlimits[RLIMIT_NOFILE]"),
         (with("process.scheduler", json!({ "policy": "SCHED_FIFO" })), "process.scheduler"),
-        (
-            with(
-                "linux",
-                json!({ "devices": [
-                { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }
-            ] }),
-            ),
-            "linux.devices",
-        ),
-        (
-            with("linux", json!({ "timeOffsets": { "boottime": { "secs": 1 } } })),
-            "linux.timeOffsets",
-        ),
-        (with("linux", json!({ "cgroupsPath": "/a/../b" })), "linux.cgroupsPath"),
-        (with("linux", json!({ "cgroupsPath": "///" })), "linux.cgroupsPath"),
-        (with("linux", json!({ "cgroupsPath": "web:cri:1" })), "linux.cgroupsPath"),
-        (
-            with("linux", json!({ "namespaces": [{ "type": "mount", "path": "/proc/1/ns/mnt" }] })),
-            "linux.namespaces[mnt]",
-        ),
-        (
-            with("linux", json!({ "namespaces": [{ "type": "network", "path": "ns/net" }] })),
-            "linux.namespaces[net]",
-        ),
-        (
-            with("linux", json!({ "namespaces": [{ "type": "ipc" }, { "type": "ipc" }] })),
-            "linux.namespaces[ipc]",
-        ),
-        (
-            with(
-                "linux",
-                json!({ "uidMappings": [{ "containerID": 1, "hostID": 100_000, "size": 9 }] }),
-            ),
-            "process.user.uid",
-        ),
-        (
-            with("linux", json!({ "resources": { "memory": { "disableOOMKiller": true } } })),
-            "linux.resources.memory.disableOOMKiller",
-        ),
-        (
-            with("linux", json!({ "resources": { "cpu": { "cpus": "0-1" } } })),
-            "linux.resources.cpu.cpus",
-        ),
-        (
-            with("linux", json!({ "resources": { "cpu": { "quota": 1, "period": 1_000_000 } } })),
-            "linux.resources.cpu.quota",
-        ),
-        (
-            with("linux", json!({ "resources": { "pids": { "limit": 1_u64 << 40 } } })),
-            "linux.resources.pids.limit",
-        ),
-        (
-            with("linux", json!({ "resources": { "blockIO": { "weight": 10 } } })),
-            "linux.resources.blockIO.weight",
-        ),
-        (
-            with("linux", json!({ "resources": { "unified": { "cpu.idle": "1" } } })),
-            "linux.resources.unified[cpu.idle]",
-        ),
         (with("annotations", json!({ "aril.run/deadlin": "1s" })), "annotations[aril.run/deadlin]"),
-        (
-            with("annotations", json!({ "aril.run/deadline": "soon" })),
-            "annotations[aril.run/deadline]",
-        ),
+        (with("annotations", json!({ "aril.run/fuel": "much" })), "annotations[aril.run/fuel]"),
         (
             with("annotations", json!({ "aril.run/network": "host" })),
             "annotations[aril.run/network]",
         ),
         (with("annotations", json!({ "run.oci.handler": "krun" })), "annotations[run.oci.handler]"),
+    ]);
+}
+
+#[test]
+fn what_of_linux_a_guest_cannot_have_is_refused_by_the_name_of_its_setting() {
+    let device = json!([{ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }]);
+    let ids = json!([{ "containerID": 1, "hostID": 100_000, "size": 9 }]);
+    let joined = json!([{ "type": "mount", "path": "/proc/1/ns/mnt" }]);
+    let relative = json!([{ "type": "network", "path": "ns/net" }]);
+    let cases = [
+        (json!({ "devices": device }), "linux.devices"),
+        (json!({ "timeOffsets": { "boottime": { "secs": 1 } } }), "linux.timeOffsets"),
+        (json!({ "cgroupsPath": "/a/../b" }), "linux.cgroupsPath"),
+        (json!({ "cgroupsPath": "///" }), "linux.cgroupsPath"),
+        (json!({ "cgroupsPath": "web:cri:1" }), "linux.cgroupsPath"),
+        (json!({ "namespaces": joined }), "linux.namespaces[mnt]"),
+        (json!({ "namespaces": relative }), "linux.namespaces[net]"),
+        (json!({ "namespaces": [{ "type": "ipc" }, { "type": "ipc" }] }), "linux.namespaces[ipc]"),
+        (json!({ "uidMappings": ids }), "process.user.uid"),
     ];
-    for (config, setting) in cases {
-        let refusal = container(config.clone()).expect_err(setting);
-        assert_eq!(refusal.setting(), setting, "{config}");
+    refused(cases.map(|(linux, setting)| (with("linux", linux), setting)));
+    let resources = [
+        (json!({ "memory": { "disableOOMKiller": true } }), "memory.disableOOMKiller"),
+        (json!({ "cpu": { "cpus": "0-1" } }), "cpu.cpus"),
+        (json!({ "cpu": { "quota": 1, "period": 1_000_000 } }), "cpu.quota"),
+        (json!({ "pids": { "limit": 1_u64 << 40 } }), "pids.limit"),
+        (json!({ "blockIO": { "weight": 10 } }), "blockIO.weight"),
+        (json!({ "unified": { "cpu.idle": "1" } }), "unified[cpu.idle]"),
+    ];
+    for (asked, name) in resources {
+        let config = with("linux", json!({ "resources": asked }));
+        let refusal = container(config).expect_err(name);
+        assert_eq!(refusal.setting(), format!("linux.resources.{name}"));
     }
 }
 
