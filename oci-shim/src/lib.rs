@@ -1,4 +1,7 @@
 //! The doors of container engines: `containerd-shim-aril-v1` and `aril-oci`.
 //!
-//! Only this crate will know containers, tasks and bundles: it translates them into the `aril`
-//! library's specs, and the library's ends into theirs. Nothing is built here yet.
+//! Only this crate knows containers, tasks and bundles: it translates them into the `aril` library's
+//! specs, and the library's ends into theirs.
+
+pub mod bundle;
+pub mod shim;
