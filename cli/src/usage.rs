@@ -7,11 +7,6 @@ use clap::error::ErrorKind;
 
 /// Flags that people bring from docker, podman and wasmtime, and what to do instead of them.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("-t", "it is not needed: a guest has the terminal that you have; `-i` keeps its input open"),
-    (
-        "--tty",
-        "it is not needed: a guest has the terminal that you have; `-i` keeps its input open",
-    ),
     ("-p", "serving on a port is not built yet: a guest has no network"),
     ("--publish", "serving on a port is not built yet: a guest has no network"),
     ("--network", "a guest has no network, whatever is asked for"),

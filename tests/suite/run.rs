@@ -587,11 +587,9 @@ fn a_program_that_handled_a_refusal_of_memory_is_told_of_it() {
 fn a_flag_of_another_tool_is_answered_with_what_to_do_instead() {
     let bench = Bench::new();
 
-    for (flag, advice) in [
-        ("-t", "`-i` keeps its input open"),
-        ("--network=none", "a guest has no network"),
-        ("--mount", "`-v HOST:GUEST[:ro]`"),
-    ] {
+    for (flag, advice) in
+        [("--network=none", "a guest has no network"), ("--mount", "`-v HOST:GUEST[:ro]`")]
+    {
         let outcome = bench.aril(["run", flag, "x.wasm"]).outcome().expect_code(125);
         let outcome = outcome.expect_error(advice);
         assert!(!outcome.stderr.contains("to pass"), "{outcome:#?}");

@@ -84,7 +84,11 @@ fn taken(command: &Command, before: &[impl AsRef<str>]) -> Taken {
     let mut words = before.iter().map(AsRef::as_ref);
     while let Some(word) = words.next() {
         let takes_next = if let Some(flag) = word.strip_prefix("--") {
-            let known = command.get_arguments().find(|arg| arg.get_long() == Some(flag));
+            let is_known = |arg: &&Arg| {
+                arg.get_long() == Some(flag)
+                    || arg.get_all_aliases().is_some_and(|others| others.contains(&flag))
+            };
+            let known = command.get_arguments().find(is_known);
             known.is_some_and(takes_value)
         } else if let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) {
             // The first one that takes a value takes what is behind it, if anything is.
@@ -129,42 +133,8 @@ pub(super) const fn script(shell: clap_complete::Shell) -> &'static str {
     }
 }
 
-const BASH: &str = r#"
-_aril_with_names() {
-    local line="${COMP_LINE:0:COMP_POINT}" words word name cut=
-    local -a found
-    read -ra words <<< "$line"
-    [[ $line == *[[:space:]] ]] && words+=("")
-    word="${words[${#words[@]}-1]}"
-    # Where bash takes a colon for the end of a word, it keeps what stands before it.
-    [[ $COMP_WORDBREAKS == *:* && $word == *:* ]] && cut="${word%"${word##*:}"}"
-    while IFS= read -r name; do
-        found+=("${name#"$cut"}")
-    done < <("$1" complete -- "${words[@]:1}" 2>/dev/null)
-    if [[ ${#found[@]} -eq 0 ]]; then
-        _aril "$@"
-        return
-    fi
-    if [[ ${words[1]} == run ]]; then
-        while IFS= read -r name; do
-            found+=("$name")
-        done < <(compgen -f -- "$word")
-    fi
-    COMPREPLY=("${found[@]}")
-}
-complete -F _aril_with_names -o bashdefault -o default aril
-"#;
+const BASH: &str = include_str!("complete/aril.bash");
 
-const ZSH: &str = r#"
-_aril_with_names() {
-    local -a names
-    names=(${(f)"$(aril complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
-    (( ${#names} )) && compadd -a names
-    _aril "$@"
-}
-compdef _aril_with_names aril
-"#;
+const ZSH: &str = include_str!("complete/aril.zsh");
 
-const FISH: &str = r"
-complete -c aril -a '(aril complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
-";
+const FISH: &str = include_str!("complete/aril.fish");

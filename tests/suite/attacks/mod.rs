@@ -98,13 +98,15 @@ fn list() -> Vec<Entry> {
     toml::from_str::<List>(&text).unwrap().attack
 }
 
-/// The tests of this folder, those of images, their store and registries, of workers, of mounts and of disks, by their
-/// paths in the suite, and those of the walls, by theirs in the library.
+/// The tests of this folder, those of images, their store and registries, of workers, of mounts, of disks and of
+/// residents, by their paths in the suite, and those of the walls, by theirs in the library.
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let suite = root().join("tests/suite");
     let own = fs::read_dir(suite.join("attacks")).unwrap();
     let own = own.map(|entry| ("attacks::", entry.unwrap().path()));
+    let residents = fs::read_dir(suite.join("residents")).unwrap();
+    let residents = residents.map(|entry| ("residents::", entry.unwrap().path()));
     let others = [
         "images.rs",
         "image_files.rs",
@@ -116,7 +118,7 @@ fn tests() -> BTreeSet<String> {
     ]
     .map(|name| ("", suite.join(name)));
     let jail = ("aril::process::", root().join("runtime/src/process/jail.rs"));
-    for (place, path) in own.chain(others).chain([jail]) {
+    for (place, path) in own.chain(residents).chain(others).chain([jail]) {
         let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
         let mut is_test = false;

@@ -388,7 +388,6 @@ fn what_fails_at_its_start_is_said_here_with_the_code_of_a_run_in_the_foreground
         ("run -d --name one --rm --restart always spin.wat", 125, "cannot be used with"),
         ("run -d --name one --log-opt max-size=banana spin.wat", 125, "max-size"),
         ("run -d --name one --restart sometimes spin.wat", 125, "is no policy"),
-        ("run --name one spin.wat", 125, "--detach"),
     ] {
         let outcome = den.aril(line.split(' '));
         assert_eq!(outcome.code, Some(code), "{line}: {outcome:#?}");

@@ -35,7 +35,7 @@ const KIND: &str = r#"(module
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
   (memory (export "memory") 1)
   (func (export "_start")
-    (drop (call $stat (i32.const 1) (i32.const 100))) (call $exit (i32.load8_u (i32.const 100)))))"#;
+    (drop (call $stat (i32.const 1) (i32.const 104))) (call $exit (i32.load8_u (i32.const 104)))))"#;
 
 /// Somebody at a terminal, and the program that runs there.
 struct Seat {

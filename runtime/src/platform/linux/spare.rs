@@ -27,6 +27,7 @@ use rustix::net::SendAncillaryBuffer;
 use rustix::net::SendAncillaryMessage;
 use rustix::net::SendFlags;
 use rustix::process::Pid;
+use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 use rustix::process::WaitId;
 use rustix::process::WaitIdOptions;
@@ -330,8 +331,12 @@ const ROOM: usize = rustix::cmsg_space!(ScmRights(HANDLES_MAX));
 impl Drop for Spare {
     fn drop(&mut self) {
         if let Some(pid) = self.pid {
-            // Nobody waited for it yet, so the number is still its own.
-            let _killed = rustix::process::kill_process(pid, Signal::KILL);
+            // Nobody waited for it yet, so the number is still its own. Its channel closes too, by
+            // which it ends where it cannot be held.
+            self.channel = None;
+            if let Ok(held) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                let _killed = rustix::process::pidfd_send_signal(held, Signal::KILL);
+            }
             let _ended = rustix::process::waitpid(Some(pid), WaitOptions::empty());
         }
     }
@@ -479,7 +484,8 @@ mod tests {
             let made = copy(|waiting| u8::from(waiting.wait().is_err())).expect("a copy");
             assert!(made.is_there());
             let pid = made.pid.unwrap();
-            rustix::process::kill_process(pid, Signal::KILL).unwrap();
+            let held = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+            rustix::process::pidfd_send_signal(held, Signal::KILL).unwrap();
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             rustix::process::waitid(WaitId::Pid(pid), options).unwrap();
             assert!(!made.is_there());
