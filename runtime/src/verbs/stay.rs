@@ -62,16 +62,14 @@ impl Stay {
         let mut pause = PAUSE_MIN;
         let mut times = 0;
         loop {
-            let sandbox = match next.take() {
-                Some(sandbox) => sandbox,
-                None => {
-                    // Freed before the next long wait.
-                    let launching =
-                        Box::pin(self.guest.runtime.launch(&self.guest.artifact, self.spec()));
-                    match launching.await {
-                        Ok(sandbox) => self.post.begin(sandbox),
-                        Err(error) => return Ending::Failed(crate::error::whole(&error)),
-                    }
+            let sandbox = if let Some(sandbox) = next.take() {
+                sandbox
+            } else {
+                // Freed before the next long wait.
+                let launch = self.guest.runtime.launch(&self.guest.artifact, self.spec());
+                match Box::pin(launch).await {
+                    Ok(sandbox) => self.post.begin(sandbox),
+                    Err(error) => return Ending::Failed(crate::error::whole(&error)),
                 }
             };
             let began = Instant::now();
