@@ -2,12 +2,15 @@
 
 use aril::Bytes;
 use aril::Cpus;
+use aril::Device;
 use aril::Limit;
 use aril::Limits;
+use aril::Rates;
 use oci_spec::runtime::LinuxBlockIo;
 use oci_spec::runtime::LinuxCpu;
 use oci_spec::runtime::LinuxMemory;
 use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::LinuxThrottleDevice;
 
 use super::refusal::Refusal;
 
@@ -50,7 +53,7 @@ pub fn limits_of(resources: &LinuxResources, notes: &mut Vec<String>) -> Result<
         };
     }
     if let Some(io) = resources.block_io() {
-        refuse_rates(io)?;
+        io_of(io, &mut limits)?;
     }
     if resources.hugepage_limits().as_ref().is_some_and(|limits| !limits.is_empty()) {
         notes.push("a guest has no huge pages for `linux.resources.hugepageLimits`".to_owned());
@@ -152,36 +155,60 @@ fn share(quota: i64, period: u64) -> Result<Limit<Cpus>, Refusal> {
     text.parse::<Cpus>().map(Limit::Of).map_err(|error| Refusal::new(setting, error.to_string()))
 }
 
-/// Refuses rates and weights of devices.
-fn refuse_rates(io: &LinuxBlockIo) -> Result<(), Refusal> {
+/// Rates of devices, by their numbers.
+fn io_of(io: &LinuxBlockIo, limits: &mut Limits) -> Result<(), Refusal> {
     let refused = [
         ("weight", io.weight().is_some_and(|weight| weight != 0)),
         ("leafWeight", io.leaf_weight().is_some_and(|weight| weight != 0)),
         ("weightDevice", io.weight_device().as_ref().is_some_and(|list| !list.is_empty())),
-        (
-            "throttleReadBpsDevice",
-            io.throttle_read_bps_device().as_ref().is_some_and(|list| !list.is_empty()),
-        ),
-        (
-            "throttleWriteBpsDevice",
-            io.throttle_write_bps_device().as_ref().is_some_and(|list| !list.is_empty()),
-        ),
-        (
-            "throttleReadIOPSDevice",
-            io.throttle_read_iops_device().as_ref().is_some_and(|list| !list.is_empty()),
-        ),
-        (
-            "throttleWriteIOPSDevice",
-            io.throttle_write_iops_device().as_ref().is_some_and(|list| !list.is_empty()),
-        ),
     ];
-    match refused.into_iter().find(|(_, is_asked)| *is_asked) {
-        Some((name, _)) => Err(Refusal::new(
-            format!("linux.resources.blockIO.{name}"),
-            "nothing here holds a guest to it",
-        )),
-        None => Ok(()),
+    if let Some((name, _)) = refused.into_iter().find(|(_, is_asked)| *is_asked) {
+        let reason = "nothing here holds a guest to it";
+        return Err(Refusal::new(format!("linux.resources.blockIO.{name}"), reason));
     }
+    limits.device_read_bps =
+        rates("throttleReadBpsDevice", io.throttle_read_bps_device().as_deref(), |rate| {
+            Some(Bytes::new(rate))
+        })?;
+    limits.device_write_bps =
+        rates("throttleWriteBpsDevice", io.throttle_write_bps_device().as_deref(), |rate| {
+            Some(Bytes::new(rate))
+        })?;
+    let times = |rate| u32::try_from(rate).ok();
+    limits.device_read_iops =
+        rates("throttleReadIOPSDevice", io.throttle_read_iops_device().as_deref(), times)?;
+    limits.device_write_iops =
+        rates("throttleWriteIOPSDevice", io.throttle_write_iops_device().as_deref(), times)?;
+    Ok(())
+}
+
+/// The rates of a list, where 0 takes one away.
+fn rates<T: Copy>(
+    name: &str,
+    list: Option<&[LinuxThrottleDevice]>,
+    amount: impl Fn(u64) -> Option<T>,
+) -> Result<Limit<Rates<T>>, Refusal> {
+    let list = list.unwrap_or_default();
+    let refuse = |reason: String| Refusal::new(format!("linux.resources.blockIO.{name}"), reason);
+    if Rates::<T>::DEVICES_MAX < list.len() {
+        let most = Rates::<T>::DEVICES_MAX;
+        return Err(refuse(format!("it names {} devices, and the most is {most}", list.len())));
+    }
+    let mut all = Rates::default();
+    for rate in list {
+        let number = |number: i64| {
+            u32::try_from(number).map_err(|_| refuse(format!("{number} is no number of a device")))
+        };
+        let device = Device::of_numbers(number(rate.major())?, number(rate.minor())?);
+        all = match rate.rate() {
+            0 => all.without(device),
+            rate => {
+                let too_much = || refuse(format!("{rate} is more than there can be"));
+                all.with(device, amount(rate).ok_or_else(too_much)?)
+            }
+        };
+    }
+    Ok(if list.is_empty() { Limit::Default } else { Limit::Of(all) })
 }
 
 /// A file of cgroup v2 that is to say something.

@@ -162,6 +162,29 @@ fn users_are_whom_the_maps_of_a_user_namespace_say() {
 }
 
 #[test]
+fn rates_of_devices_are_limits_by_their_numbers() {
+    let rates = |list: Value| {
+        let resources = json!({ "blockIO": { "throttleReadBpsDevice": list } });
+        container(with("linux", json!({ "resources": resources })))
+    };
+    let limits = rates(json!([
+        { "major": 8, "minor": 0, "rate": 1024 },
+        { "major": 8, "minor": 16, "rate": 0 },
+    ]));
+    let limits = limits.unwrap().limits;
+    let aril::Limit::Of(held) = limits.device_read_bps else { panic!("{limits:?}") };
+    let held: Vec<_> = held.iter().collect();
+    assert_eq!(held, [(aril::Device::of_numbers(8, 0), aril::Bytes::new(1024))]);
+    assert_eq!(limits.device_write_bps, aril::Limit::Default);
+    let many: Vec<Value> =
+        (0..9).map(|minor| json!({ "major": 8, "minor": minor, "rate": 1 })).collect();
+    for list in [json!([{ "major": -1, "minor": 0, "rate": 1 }]), Value::from(many)] {
+        let refusal = rates(list).unwrap_err();
+        assert_eq!(refusal.setting(), "linux.resources.blockIO.throttleReadBpsDevice");
+    }
+}
+
+#[test]
 fn a_variable_that_is_there_twice_has_the_value_that_comes_last() {
     let env = container(with("process.env", json!(["A=1", "B=2", "A=3="]))).unwrap().env;
     let expected =
