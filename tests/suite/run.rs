@@ -884,3 +884,11 @@ fn help_names_every_verb_and_every_code() {
     assert_eq!(both[0], both[1], "`run` is described twice, and differently");
     assert!(both[0].contains("Usage: aril run [OPTIONS] FILE|IMAGE [ARGS]..."), "{}", both[0]);
 }
+
+#[test]
+fn a_place_for_a_group_that_is_not_there_is_refused_and_not_left_out() {
+    let bench = Bench::new();
+    bench.file("hello.wat", "(module (func (export \"_start\")))");
+    let outcome = bench.run(["--cgroup-parent", "/not-there-at-all", "hello.wat"]).outcome();
+    outcome.expect_code(125).expect_error("a control group is required and missing");
+}

@@ -73,6 +73,7 @@ enum Command {
     Wait(residents::Wait),
     Update(residents::Update),
     Pause(residents::Pause),
+    #[command(visible_alias = "unpause")]
     Resume(residents::Resume),
     Rename(residents::Rename),
     Cp(residents::Cp),

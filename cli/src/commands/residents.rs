@@ -106,9 +106,19 @@ fn signal(text: &str) -> Result<i32, String> {
     known.or_else(number).ok_or_else(|| format!("`{text}` is no signal, such as KILL or TERM"))
 }
 
+/// The number of the signal that cannot be refused, on every system that numbers them.
+const KILL: i32 = 9;
+
 impl Kill {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let kill = |runtime: &Runtime, name: &str| runtime.kill_resident(name, self.signal);
+        let kill = |runtime: &Runtime, name: &str| {
+            runtime.kill_resident(name, self.signal)?;
+            if self.signal == KILL {
+                // It ends at once, and whoever removes it next finds it ended; with `--rm` it is gone.
+                let _code = runtime.wait_for_resident(name);
+            }
+            Ok(())
+        };
         each(&self.common.runtime()?, &self.names, kill)
     }
 }
@@ -131,15 +141,25 @@ pub(super) struct Rm {
 
 impl Rm {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        let runtime = self.common.runtime()?;
+        let mut names = self.names;
+        if self.force {
+            // One that is not there was not removed, and is no failure.
+            names.retain(|name| match runtime.resident(name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    report::say(format_args!("there is no sandbox `{}`", aril::printable(name)));
+                    false
+                }
+                _ => true,
+            });
+        }
         let remove = |runtime: &Runtime, name: &str| match runtime.remove_resident(name, self.force)
         {
-            Err(error) if self.force && error.kind() == ErrorKind::NotFound => {
-                report::say(format_args!("there is no sandbox `{}`", aril::printable(name)));
-                Ok(())
-            }
+            // Somebody else was first.
+            Err(error) if self.force && error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed,
         };
-        each(&self.common.runtime()?, &self.names, remove)
+        each(&runtime, &names, remove)
     }
 }
 
@@ -243,6 +263,11 @@ pub(super) struct Cp {
 impl Cp {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = self.common.runtime()?;
+        if self.from == "-" || self.to == "-" {
+            bail!(
+                "archives are neither read nor written: `-` is no path; a file of that name is `./-`"
+            );
+        }
         match (of_sandbox(&self.from), of_sandbox(&self.to)) {
             (Some((name, path)), None) => runtime.copy_from_resident(name, path, &self.to)?,
             (None, Some((name, path))) => runtime.copy_to_resident(&self.from, name, path)?,

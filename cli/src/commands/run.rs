@@ -550,6 +550,10 @@ impl Run {
             WallsWanted::All => Walls::ALL,
             WallsWanted::None => Walls::NONE,
         };
+        if self.cgroup_parent.is_some() {
+            // A place for a group that nobody can make would be ignored otherwise.
+            spec = spec.require_cgroup();
+        }
         for requirement in &self.require {
             match requirement {
                 Requirement::Cgroup => spec = spec.require_cgroup(),

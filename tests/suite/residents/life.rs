@@ -400,3 +400,15 @@ fn what_fails_at_its_start_is_said_here_with_the_code_of_a_run_in_the_foreground
     assert_eq!(id.code, Some(126), "{id:#?}");
     den.is_empty("an empty file");
 }
+
+#[test]
+fn what_was_killed_is_found_ended_by_whoever_removes_it_next() {
+    let den = Den::new();
+    for _ in 0..8 {
+        den.start("--name one", SPIN);
+        den.ok("kill one");
+        den.ok("rm one");
+    }
+    let none = den.aril(["rm", "-f", "one"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""), "it was not removed: {none:#?}");
+}
