@@ -26,8 +26,9 @@ pub(super) fn show(
 ) -> anyhow::Result<ExitCode> {
     // Until here a signal ends this process and its keeper.
     let notices = Notices::take_over();
-    let attachment = runtime.attach_to_own(&id)?;
+    // Looked up first: its guest may end, and with `--rm` be gone, as soon as this process is there.
     let name = runtime.resident(&id)?.name.map_or_else(|| id.clone(), |name| name.to_string());
+    let attachment = runtime.attach_to_own(&id)?;
     let on_ask = hand_on(runtime.clone(), id, terminal.is_some());
     let show = Show { input, terminal, notices: Some((notices, on_ask)) };
     Ok(match show.run(attachment)? {
