@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::bail;
 use aril::Access;
+use aril::Artifact;
 use aril::Bytes;
 use aril::Enrolment;
 use aril::ErrorKind;
@@ -223,41 +224,13 @@ impl Run {
         {
             return Ok(code);
         }
-        spans::begin("run");
-        let builder = self.common.builder()?;
-        let runtime = match &self.cgroup_parent {
-            Some(parent) => builder.cgroup_parent(parent).open()?,
-            None => builder.open()?,
-        };
-        let image = self.image_to_run(&runtime)?;
-        let (mut spec, volumes) = self.spec(image.as_ref())?;
-        let enrolment = self.enrol(&runtime, &spec)?;
-        let record = self.record_file()?;
-        let mut progress = report::Progress::new(self.program());
-        let limits = self.limits.limits();
-        let own_volumes = image.as_ref().map(|image| image.execution().volumes.clone());
-        let files = image.clone();
-        let image_of_guest = image.clone();
-        let source = image.map_or_else(|| Source::file(self.program()), Source::image);
-        let prepared =
-            runtime.prepare_alone(source, &limits, |elapsed| progress.compiling(elapsed));
-        progress.done();
-        let artifact = prepared.map_err(|error| self.explained(error))?;
-        let mut files = match files {
-            Some(image) => runtime.image_files_within(&image, self.access_to_image(), &limits)?,
-            None => None,
-        };
-        for (name, guest, access) in volumes {
-            spec = spec.directory(runtime.volume(&name, &guest, access, files.as_ref())?);
-        }
-        if let Some(files) = &mut files {
-            spec = with_image(spec, files, &own_volumes.unwrap_or_default())?;
-        }
+        let ready = self.ready()?;
         // From here on no path of the host is looked up any more.
         std::env::set_current_dir("/").context("cannot leave the working directory")?;
-        if let Some(enrolment) = enrolment {
+        let Ready { runtime, artifact, spec, files, record, .. } = *ready;
+        if let Some(enrolment) = ready.enrolment {
             // The guest's files are there as long as its keeper.
-            let code = runtime.keep_alone(enrolment, &artifact, spec, image_of_guest, |resident| {
+            let code = runtime.keep_alone(enrolment, &artifact, spec, ready.image, |resident| {
                 // Who started it may have left.
                 let _unheard = detached::say(&resident.id, !self.detach);
                 spans::send_aside();
@@ -283,6 +256,41 @@ impl Run {
             code
         })?;
         match never {}
+    }
+
+    /// Everything up to the launch. Its frame is many pages, which a keeper would have as long as it
+    /// lives if it were a part of the caller's.
+    #[inline(never)]
+    fn ready(&mut self) -> anyhow::Result<Box<Ready>> {
+        spans::begin("run");
+        let builder = self.common.builder()?;
+        let runtime = match &self.cgroup_parent {
+            Some(parent) => builder.cgroup_parent(parent).open()?,
+            None => builder.open()?,
+        };
+        let image = self.image_to_run(&runtime)?;
+        let (mut spec, volumes) = self.spec(image.as_ref())?;
+        let enrolment = self.enrol(&runtime, &spec)?;
+        let record = self.record_file()?;
+        let mut progress = report::Progress::new(self.program());
+        let limits = self.limits.limits();
+        let own_volumes = image.as_ref().map(|image| image.execution().volumes.clone());
+        let source = image.clone().map_or_else(|| Source::file(self.program()), Source::image);
+        let prepared =
+            runtime.prepare_alone(source, &limits, |elapsed| progress.compiling(elapsed));
+        progress.done();
+        let artifact = prepared.map_err(|error| self.explained(error))?;
+        let mut files = match &image {
+            Some(image) => runtime.image_files_within(image, self.access_to_image(), &limits)?,
+            None => None,
+        };
+        for (name, guest, access) in volumes {
+            spec = spec.directory(runtime.volume(&name, &guest, access, files.as_ref())?);
+        }
+        if let Some(files) = &mut files {
+            spec = with_image(spec, files, &own_volumes.unwrap_or_default())?;
+        }
+        Ok(Box::new(Ready { runtime, artifact, spec, image, files, enrolment, record }))
     }
 
     /// The image whose program is run, with the program that was chosen. It takes the word that names that.
@@ -580,6 +588,20 @@ impl Run {
             ),
         })
     }
+}
+
+/// All that a guest is launched with.
+#[derive(Debug)]
+struct Ready {
+    runtime: Runtime,
+    artifact: Artifact,
+    spec: SandboxSpec,
+    /// Where other programs of the guest's image are found.
+    image: Option<Image>,
+    files: Option<ImageFiles>,
+    /// Where others find it, if it stays.
+    enrolment: Option<Enrolment>,
+    record: report::RecordFile,
 }
 
 /// A volume, where it is seen, and what may be done with it.

@@ -1,5 +1,6 @@
 //! From an artifact to a guest that goes on alone: this process becomes its keeper, and stays.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ use super::stay::Stay;
 
 /// How long those who asked for the end are waited for, once it was told to them.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How many events a keeper takes from the system at once.
+const EVENTS_MAX: usize = 32;
 
 /// How long the one who started it may take to come.
 const OWNER_TIME_MAX: Duration = Duration::from_secs(10);
@@ -138,23 +142,55 @@ impl Runtime {
             let source = LaunchError::Exhausted { reason };
             Error::Launch { what: artifact.name().to_owned(), source }
         };
-        let mut spec = spec.isolation(Isolation::Process);
-        // This is the main thread, and the worker's parent until this process ends.
-        spec.ends_with_thread = true;
-        spec.known_as = enrolment.place.as_ref().map(|(resident, _)| resident.id.to_string());
-        let guest = Guest { runtime: self.clone(), artifact: artifact.clone(), spec, image };
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        // A sandbox has a handful of descriptors, and room for a thousand of their events stays taken.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_io_events_per_tick(EVENTS_MAX)
+            .build();
         let runtime = runtime.map_err(unkept)?;
         let tasks = tokio::task::LocalSet::new();
-        let kept = tasks.block_on(&runtime, async {
-            let mut listening = asks.listen().map_err(unkept)?;
-            stay(enrolment, Rc::new(guest), &mut listening, begun).await
-        });
+        let guest = self.guest(&enrolment, artifact, spec, image);
+        let kept = tasks.block_on(&runtime, staying(enrolment, guest, asks, begun));
         // A program that is compiled to run beside a guest that is no more is waited for by nobody.
         runtime.shutdown_background();
         kept
     }
+
+    /// What is kept, with what a keeper needs of it.
+    #[inline(never)]
+    fn guest(
+        &self,
+        enrolment: &Enrolment,
+        artifact: &Artifact,
+        spec: SandboxSpec,
+        image: Option<Image>,
+    ) -> Rc<Guest> {
+        let mut spec = spec.isolation(Isolation::Process);
+        // This is the main thread, and the worker's parent until this process ends.
+        spec.ends_with_thread = true;
+        spec.known_as = enrolment.place.as_ref().map(|(resident, _)| resident.id.to_string());
+        Rc::new(Guest { runtime: self.clone(), artifact: artifact.clone(), spec, image })
+    }
+}
+
+/// What a keeper waits for, apart from the stack that it waits on: that stays small, page by page, only
+/// where no frame above it has had all of this in its hands. For the same reason it is not inlined.
+#[inline(never)]
+fn staying<'a>(
+    enrolment: Enrolment,
+    guest: Rc<Guest>,
+    asks: Asks,
+    begun: impl FnOnce(&Resident) + 'a,
+) -> Pin<Box<dyn Future<Output = Result<u8, Error>> + 'a>> {
+    Box::pin(async move {
+        let mut listening = asks.listen().map_err(|error| {
+            let reason = format!("it cannot be kept: {error}");
+            let source = LaunchError::Exhausted { reason };
+            Error::Launch { what: guest.artifact.name().to_owned(), source }
+        })?;
+        stay(enrolment, guest, &mut listening, begun).await
+    })
 }
 
 async fn stay(
@@ -191,6 +227,8 @@ async fn stay(
         }
     };
     let asking = tokio::task::spawn_local(attend(desk, Rc::clone(&post), Rc::clone(&guest)));
+    // Made before the stack is given back, which making it takes much of.
+    let staying = Box::pin(Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks));
     begun(&post.resident());
     if let Err(error) = process::go_on_alone() {
         post.give_up();
@@ -200,8 +238,7 @@ async fn stay(
         // Nobody wants it.
         post.order(Command::Stop(Some(Duration::ZERO)));
     }
-    let staying = Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks);
-    let ending = Box::pin(staying).await;
+    let ending = staying.await;
     let code = ending.code();
     asking.abort();
     post.end(ending);
