@@ -120,6 +120,7 @@ impl Error {
                     | GrantError::InFile { .. }
                     | GrantError::NoRoom { .. }
                     | GrantError::WorkingDirectory { .. }
+                    | GrantError::Placement { .. }
                     | GrantError::Text { .. } => ErrorKind::InvalidInput,
                 },
                 LaunchError::Isolation { .. } => ErrorKind::Denied,

@@ -123,6 +123,7 @@ pub use sandbox::SandboxSpec;
 pub use sandbox::Stats;
 pub use sandbox::Trap;
 pub use sandbox::TrapKind;
+pub use sandbox::User;
 pub use sandbox::WindowSize;
 #[cfg(feature = "hostile")]
 pub use sandbox::hostile;
@@ -162,6 +163,7 @@ pub use verbs::StoreReport;
 pub use verbs::Twin;
 pub use verbs::Usage;
 pub use verbs::Volume;
+pub use verbs::clear_control_group;
 pub use verbs::close_inherited;
 pub use verbs::fork_worker;
 pub use verbs::keep_secrets;

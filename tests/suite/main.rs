@@ -56,6 +56,10 @@ mod traced;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod crash;
 
+// A guest's process is where its host wants it.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod placement;
+
 // Guests of a few lines.
 mod guests;
 

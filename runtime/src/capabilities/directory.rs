@@ -271,6 +271,14 @@ pub enum GrantError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The guest's process cannot be placed so on the host.
+    #[error("`{what}` {reason}")]
+    Placement {
+        /// What was asked for.
+        what: String,
+        /// Why it cannot be.
+        reason: &'static str,
+    },
     /// The guest's path is not one.
     #[error("`{guest}` cannot be a path in the guest: {reason}")]
     GuestPath {

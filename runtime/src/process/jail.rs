@@ -30,6 +30,8 @@ pub(crate) struct Jail {
     pub(crate) closed: Option<String>,
     /// Who the process becomes.
     pub(crate) who: Who,
+    /// Its other groups, where it is another user.
+    pub(crate) groups: Vec<u32>,
     pub(crate) walls: Walls,
 }
 
@@ -39,11 +41,7 @@ pub(crate) enum Who {
     /// Whoever started it. Root is that inside of a user namespace only: where there is none, it
     /// becomes nobody.
     Caller,
-    /// This user, with no other group. Only root can become another.
-    #[cfg_attr(
-        any(not(test), aril_portable),
-        expect(dead_code, reason = "nobody says yet which user a guest is to be")
-    )]
+    /// This user, with no other groups than those that are named. Only root can become another.
     User(User),
 }
 
@@ -107,8 +105,9 @@ impl Jail {
     fn settle_user(&self) -> Result<User, JailError> {
         let current = User::current();
         match self.who {
-            Who::User(to) if to != current => {
-                privileges::become_user(to).map_err(|source| JailError::Become { to, source })?;
+            Who::User(to) if to != current || !self.groups.is_empty() => {
+                let became = privileges::become_user(to, &self.groups);
+                became.map_err(|source| JailError::Become { to, source })?;
                 Ok(to)
             }
             Who::User(_) | Who::Caller => Ok(current),
@@ -222,7 +221,7 @@ impl Building {
             Who::Caller if user.is_root() && !inside && drops => {
                 let to = User::NOBODY;
                 // It may be nobody else, where its own rights or its namespace leave it none.
-                match privileges::become_user(to) {
+                match privileges::become_user(to, &[]) {
                     Ok(()) => format!("user {}, because root is held by no namespace", to.user),
                     Err(error) => {
                         format!("user 0 without rights, which cannot become another here ({error})")
@@ -451,7 +450,8 @@ mod tests {
 
     fn enter(inside: &Inside, walls: Walls) -> Entered {
         let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
-        entered(Jail { closed: None, who: Who::Caller, walls }, &grants).unwrap()
+        entered(Jail { closed: None, who: Who::Caller, groups: Vec::new(), walls }, &grants)
+            .unwrap()
     }
 
     /// All walls but that of descriptors, because the tests hold what they need.
@@ -877,7 +877,8 @@ mod tests {
                 kept.keep(open);
             }
             let grants = vec![(&inside.read, Reach::Read), (&inside.write, Reach::Write)];
-            let jail = Jail { closed: Some(kept.close_others().unwrap()), who, walls };
+            let jail =
+                Jail { closed: Some(kept.close_others().unwrap()), who, groups: Vec::new(), walls };
             entered(jail, &grants).unwrap().seal(&writer, None, Threads::None).unwrap();
             (&readies).write_all(b"!").unwrap();
             goes.read_to_end(&mut Vec::new()).unwrap();
@@ -974,7 +975,7 @@ mod tests {
         let child = in_child(|| {
             become_one(ORDINARY);
             let who = Who::User(User { user: 4_321, group: 1_234 });
-            let jail = Jail { closed: None, who, walls: MOST };
+            let jail = Jail { closed: None, who, groups: Vec::new(), walls: MOST };
             let error = entered(jail, &[]).unwrap_err();
             assert_eq!(error.to_string(), "cannot become the user 4321 of group 1234");
         });
@@ -1089,7 +1090,7 @@ mod tests {
         let child = in_child(|| {
             native::refuse_user_namespaces();
             let walls = MOST.with(Wall::UserNamespace, Need::Required);
-            let jail = Jail { closed: None, who: Who::Caller, walls };
+            let jail = Jail { closed: None, who: Who::Caller, groups: Vec::new(), walls };
             let error = entered(jail, &[]).unwrap_err().to_string();
             let expected = "the wall `user_namespace` is required and missing: the system refuses";
             assert!(error.starts_with(expected), "{error}");
@@ -1099,7 +1100,7 @@ mod tests {
         let child = in_child(|| {
             native::refuse(libc::SYS_seccomp, None, libc::ENOSYS);
             let walls = MOST.with(Wall::Seccomp, Need::Required);
-            let jail = Jail { closed: None, who: Who::Caller, walls };
+            let jail = Jail { closed: None, who: Who::Caller, groups: Vec::new(), walls };
             let error = entered(jail, &[])
                 .unwrap()
                 .seal(&pipe().1, None, Threads::None)
@@ -1117,7 +1118,7 @@ mod tests {
             let kill = rustix::process::Signal::KILL;
             rustix::process::set_parent_process_death_signal(Some(kill)).unwrap();
             let walls = Walls::NONE.with(Wall::Capabilities, Need::Wanted);
-            let jail = Jail { closed: None, who: Who::Caller, walls };
+            let jail = Jail { closed: None, who: Who::Caller, groups: Vec::new(), walls };
             let _entered = entered(jail, &[]).unwrap();
             assert_eq!(rustix::process::parent_process_death_signal(), Ok(Some(kill)));
             let expected = if is_root() { 65534 } else { User::current().user };

@@ -143,6 +143,7 @@ pub(crate) fn occupy(
     let mut amounts = spec.limits.amounts(false)?;
     super::mounts::check(spec, false)?;
     super::terminal::check(spec, false)?;
+    super::placement::check(spec, false)?;
     // Held as long as its files are.
     let _room = super::disk::room_of(spec)?;
     let granted = spec.capabilities.directories.len();

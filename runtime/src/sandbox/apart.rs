@@ -8,9 +8,9 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::SetOnce;
@@ -40,7 +40,6 @@ use crate::process::receive_async;
 use crate::process::send_async;
 
 use super::disk;
-use super::event::Event;
 use super::exit::Exit;
 use super::exit::MemoryWall;
 use super::grants::open_of;
@@ -58,6 +57,7 @@ use super::order::WireWall;
 use super::order::Word;
 use super::pipes::Connected;
 use super::pipes::connect;
+use super::placement;
 use super::record::Record;
 use super::single::fit_open_files;
 use super::spec::SandboxSpec;
@@ -114,6 +114,9 @@ impl Place<'_> {
             }
             return Ok(group);
         }
+        if let Some(place) = &spec.placement.group {
+            return Ok(Some(Arc::new(HeldGroup::make_at(place, amounts)?)));
+        }
         if spec.requires_group {
             self.cgroups.can(Controller::Memory).map_err(|missing| LaunchError::Isolation {
                 reason: format!("a control group is required and missing: {missing}"),
@@ -166,10 +169,12 @@ pub(crate) async fn launch(
     capabilities::check(&spec.capabilities)?;
     mounts::check(spec, true)?;
     terminal::check(spec, true)?;
+    placement::check(spec, true)?;
     let room = disk::room_of(spec)?;
     let (figures, shared) =
         Figures::shared().map_err(exhausted("nothing can be shared with a worker"))?;
     let vitals = Arc::new(Vitals::of(figures, &amounts));
+    vitals.place(&spec.placement);
     vitals.begin(&amounts, place.known.held);
     let unconnected = exhausted("its streams cannot be made");
     let Connected { streams, ends, captured, reading, input_end } =
@@ -239,6 +244,8 @@ async fn start(
     let (leash, near_leash) = child::pipe().map_err(&failed)?;
     let (near_trapped, trapped) = child::pipe().map_err(&failed)?;
     child::do_not_wait(&near_trapped).map_err(&failed)?;
+    let gate = spec.placement.is_held.then(child::pipe).transpose().map_err(&failed)?;
+    let (gate, near_gate) = gate.unzip();
     let doors = group.as_deref().map(HeldGroup::doors).transpose()?.unwrap_or_default();
     let named = Files {
         artifact: place.artifact,
@@ -248,11 +255,13 @@ async fn start(
         leash: &leash,
         trapped: &trapped,
         doors: &doors,
+        gate: gate.as_ref(),
     };
     let granted = mounts::hold(&spec.capabilities);
     let mut given = vec![place.artifact, figures, &input_end, &empty, &leash, &trapped];
     given.extend(open_of(&granted));
     given.extend(&doors);
+    given.extend(&gate);
     let fits = given.len() <= spare::FILES_MAX;
     let spare = place.spare.take().filter(|spare| fits && spare.is_there());
     let has_spare = spare.is_some();
@@ -270,6 +279,14 @@ async fn start(
     if let Some(group) = &group {
         group.add(child.id())?;
     }
+    if let Some(score) = spec.placement.oom_score_adj {
+        child.set_oom_score(score).map_err(|error| LaunchError::Isolation {
+            reason: format!(
+                "its score for when memory is short cannot be {score}: {error}; only a process that \
+                 is allowed to may lower it"
+            ),
+        })?;
+    }
     // A worker that ended before it read this is found out by what it says.
     let _gone = send_async(&mut channel, &order).await;
     let worker = Worker {
@@ -277,6 +294,7 @@ async fn start(
         _leash: near_leash,
         group,
         is_beside: place.beside.is_some(),
+        gate: Mutex::new(near_gate),
         cpu_at_start: AtomicU64::new(0),
         walls: OnceLock::new(),
         violation: OnceLock::new(),
@@ -395,10 +413,9 @@ impl Keeper {
     /// The guest begins: what was used before is not its own.
     fn begin(&mut self) {
         if self.begun.is_some() {
-            let used = self.worker.child.cpu_time().unwrap_or_default();
-            let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
-            self.worker.cpu_at_start.store(used, Relaxed);
-            self.vitals.events.note(Event::Started);
+            if !self.vitals.is_held() {
+                self.worker.note_begin(&self.vitals);
+            }
             self.tell_begun(Ok(()));
         }
     }
@@ -464,7 +481,7 @@ async fn cpu_time_is_over(worker: &Worker, vitals: &Vitals) -> Exit {
             vitals.limits_changed().await;
             continue;
         };
-        if !worker.has_begun() {
+        if !worker.has_begun() || vitals.is_held() {
             tokio::time::sleep(BEGINNING).await;
             continue;
         }

@@ -1,6 +1,5 @@
 //! The control group of one worker: what it is held to there, and its end.
 
-use std::fmt;
 use std::fs::File;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -12,7 +11,6 @@ use crate::limits::LimitError;
 use crate::limits::Rates;
 use crate::platform::cgroup::Cgroups;
 use crate::platform::cgroup::Group;
-use crate::platform::clock;
 use crate::platform::groups::Bound;
 use crate::platform::groups::Controller;
 use crate::platform::groups::CpuLimits;
@@ -21,10 +19,10 @@ use crate::platform::groups::IoLimits;
 use crate::platform::groups::MemoryLimits;
 use crate::platform::groups::MemoryUsage;
 use crate::platform::groups::Missing;
-use crate::platform::process;
 use crate::units::Bytes;
 use crate::units::Cpus;
 
+use super::group_name::Name;
 use super::guest::LaunchError;
 use super::stats::GroupStats;
 
@@ -49,6 +47,8 @@ pub(super) struct HeldGroup {
     group: Group,
     has_memory: bool,
     has_cpu: bool,
+    /// Whether it is at a place that others chose, and so is held to what they said exactly.
+    is_exact: bool,
     /// How many of its processes the kernel had ended for want of memory before it was closed, and
     /// for how many of them that was told.
     ended_for_memory: AtomicU64,
@@ -150,15 +150,52 @@ impl HeldGroup {
         let group = cgroups.make(&name.to_string(), &controllers).map_err(failed)?;
         let (has_memory, has_cpu) = (group.has(Controller::Memory), group.has(Controller::Cpu));
         let (ended_for_memory, told_of_memory) = (AtomicU64::new(0), AtomicU64::new(0));
-        let group = Self { group, has_memory, has_cpu, ended_for_memory, told_of_memory };
+        let is_exact = false;
+        let group = Self { group, has_memory, has_cpu, is_exact, ended_for_memory, told_of_memory };
+        group.hold_all(amounts)?;
+        Ok(Some(group))
+    }
+
+    /// Makes the group at this place, with all that the host has for groups: others look at it there.
+    pub(super) fn make_at(place: &str, amounts: &Amounts) -> Result<Self, LaunchError> {
+        let failed = |error: GroupError| LaunchError::Exhausted { reason: told(&error) };
+        for (name, controller) in needed(amounts) {
+            let missing =
+                |missing: Missing| LimitError::NoRung { name, missing: missing.to_string() };
+            // The groups above it are not there yet: what the host has is what its top has.
+            Cgroups::find(Some("")).can(controller).map_err(missing)?;
+        }
+        let group = Cgroups::make_at(place).map_err(failed)?;
+        let (has_memory, has_cpu) = (group.has(Controller::Memory), group.has(Controller::Cpu));
+        for (name, is_asked, is_there, controller) in [
+            ("memory", amounts.memory.is_some(), has_memory, Controller::Memory),
+            ("cpus", amounts.cpus.is_some(), has_cpu, Controller::Cpu),
+        ] {
+            if is_asked && !is_there {
+                let missing =
+                    format!("the control group `{place}` cannot be held to `{controller}`");
+                let _left = group.remove(Duration::ZERO);
+                return Err(LimitError::NoRung { name, missing }.into());
+            }
+        }
+        let (ended_for_memory, told_of_memory) = (AtomicU64::new(0), AtomicU64::new(0));
+        let is_exact = true;
+        let group = Self { group, has_memory, has_cpu, is_exact, ended_for_memory, told_of_memory };
+        group.hold_all(amounts)?;
+        Ok(group)
+    }
+
+    /// Holds a new group to all of these limits.
+    fn hold_all(&self, amounts: &Amounts) -> Result<(), LaunchError> {
+        let failed = |error: GroupError| LaunchError::Exhausted { reason: told(&error) };
         for (name, hold) in Self::HOLDS {
-            hold(&group, None, amounts).map_err(|error| match name {
+            hold(self, None, amounts).map_err(|error| match name {
                 // They are asked of the group, and held by other means as well.
                 "memory" | "cpus" => failed(error),
                 _ => no_rung(name, &error).into(),
             })?;
         }
-        Ok(Some(group))
+        Ok(())
     }
 
     /// How each limit is held, in the order in which that is done.
@@ -265,7 +302,7 @@ impl HeldGroup {
         if !self.has_memory || before.is_some() && self.uses_more_than(amounts.memory) {
             return Ok(());
         }
-        let max = amounts.memory.map_or(Bound::Unlimited, |memory| Bound::At(with_reserve(memory)));
+        let max = amounts.memory.map_or(Bound::Unlimited, |memory| Bound::At(self.bound(memory)));
         self.group.set_memory(&MemoryLimits { max: Some(max), ..MemoryLimits::default() })
     }
 
@@ -274,7 +311,12 @@ impl HeldGroup {
     fn uses_more_than(&self, memory: Option<Bytes>) -> bool {
         let used = self.group.usage().ok().and_then(|usage| usage.memory);
         let used = used.map_or(0, |memory| memory.current.get());
-        memory.is_some_and(|memory| with_reserve(memory).get() <= used)
+        memory.is_some_and(|memory| self.bound(memory).get() <= used)
+    }
+
+    /// What it is held to where this much memory is asked for.
+    fn bound(&self, memory: Bytes) -> Bytes {
+        if self.is_exact { memory } else { with_reserve(memory) }
     }
 
     fn hold_swap(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
@@ -435,63 +477,6 @@ impl Drop for HeldGroup {
     }
 }
 
-/// The name of a group: of the process that keeps it, by its number, what that means and when it was
-/// started, and of nothing else that it ever made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Name {
-    space: u64,
-    process: u32,
-    started: u64,
-    count: u64,
-}
-
-impl Name {
-    fn new() -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let process = std::process::id();
-        Self {
-            space: process::number_space(),
-            process,
-            started: clock::started_at(process).unwrap_or(0),
-            count: COUNT.fetch_add(1, Relaxed),
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-').map(str::parse::<u64>);
-        let mut next = || parts.next()?.ok();
-        let (space, process, started, count) = (next()?, next()?, next()?, next()?);
-        let process = u32::try_from(process).ok()?;
-        parts.next().is_none().then_some(Self { space, process, started, count })
-    }
-
-    /// Whether a group of this name was left, as far as that can be told without asking much: where
-    /// thousands are there, each start would ask for each of their keepers. That a number is another's
-    /// by now is looked for in one of 32.
-    fn is_surely_left(self, text: &str) -> bool {
-        let looks_closely = |other: &Self| other.process % 32 == self.process % 32;
-        Self::parse(text)
-            .filter(|other| looks_closely(other) || !process::is_there(other.process))
-            .is_some_and(|_| self.is_left(text))
-    }
-
-    /// Whether a group of this name was left by a keeper that is no more.
-    fn is_left(self, text: &str) -> bool {
-        Self::parse(text).is_some_and(|other| {
-            other.space == self.space
-                && other.started != 0
-                && clock::started_at(other.process) != Some(other.started)
-        })
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { space, process, started, count } = self;
-        write!(f, "{space}-{process}-{started}-{count}")
-    }
-}
-
 /// Holds a group to a limit: the one that it was held to before, if it was, and the one of now.
 type Hold = fn(&HeldGroup, Option<&Amounts>, &Amounts) -> Result<(), GroupError>;
 
@@ -508,6 +493,11 @@ fn changed<T: PartialEq>(
     (before.and_then(&limit) != now).then(|| now.map_or(Bound::Unlimited, Bound::At))
 }
 
+/// What a guest may have of a group that is held to this much and no more: its process takes the rest.
+pub(super) fn without_own(memory: Bytes) -> Bytes {
+    Bytes::new(memory.get() - RESERVE.get().min(memory.get() / 4))
+}
+
 fn with_reserve(memory: Bytes) -> Bytes {
     Bytes::new(memory.get().saturating_add(RESERVE.get()))
 }
@@ -515,28 +505,4 @@ fn with_reserve(memory: Bytes) -> Bytes {
 /// An error with what is behind it.
 pub(super) fn told(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", told(cause)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_is_left_once_its_keeper_is_no_more_and_no_sooner() {
-        let own = Name::new();
-        assert_eq!(Name::parse(&own.to_string()), Some(own));
-        assert!(!own.is_left(&own.to_string()), "its keeper is this process");
-        if clock::started_at(own.process).is_some() {
-            let later = Name { started: own.started + 1, ..own };
-            assert!(own.is_left(&later.to_string()), "another had the number");
-            let elsewhere = Name { space: own.space + 1, ..later };
-            assert!(!own.is_left(&elsewhere.to_string()), "the number means another there");
-        }
-        let gone = Name { process: i32::MAX.cast_unsigned(), ..own };
-        assert!(own.is_surely_left(&gone.to_string()) == (own.started != 0), "it has no keeper");
-        assert!(!own.is_surely_left(&own.to_string()), "its keeper is this process");
-        for text in ["", "1-2-3", "1-2-3-4-5", "web", "1-2-x-4", "1-99999999999-3-4"] {
-            assert!(!own.is_left(text), "{text}");
-        }
-    }
 }

@@ -195,6 +195,25 @@ impl Sandbox {
         })
     }
 
+    /// Begins the guest, where its spec says that it is held until then
+    /// ([`SandboxSpec::held`](crate::SandboxSpec::held)).
+    ///
+    /// # Errors
+    ///
+    /// Fails where it is not held, or was started before, and where its process ended meanwhile.
+    pub fn start(&self) -> Result<(), LaunchError> {
+        match &self.worker {
+            Some(worker) => worker.let_go(&self.vitals),
+            None => Err(LaunchError::Invocation { reason: "it is not held".to_owned() }),
+        }
+    }
+
+    /// The number of the process that the guest has to itself, if it has one. Once that has ended, the
+    /// number may be another's.
+    pub fn process_id(&self) -> Option<u32> {
+        self.worker.as_ref().map(|worker| worker.child.id())
+    }
+
     /// How each of its limits is held, in the order of [`Limits`].
     pub fn holds(&self) -> Vec<Hold> {
         let (limits, captures) = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,11 @@
 //! A worker as its keeper holds it: what it is held to, what it uses, and how it is halted.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -14,9 +17,11 @@ use crate::platform::child::Child;
 use crate::process::Wall;
 use crate::process::WallStanding;
 
+use super::event::Event;
 use super::group::Held;
 use super::group::HeldGroup;
 use super::group::told;
+use super::guest::LaunchError;
 use super::single::with_spare;
 use super::stats::GroupStats;
 use super::vitals::Vitals;
@@ -32,6 +37,8 @@ pub(super) struct Worker {
     /// Whether that is another worker's, which it is beside: that one's keeper changes it, has it stand
     /// still, and ends what is in it.
     pub(super) is_beside: bool,
+    /// What it is let go by, where it is held until then.
+    pub(super) gate: Mutex<Option<File>>,
     /// Nanoseconds of processor time that it had used when its guest began.
     pub(super) cpu_at_start: AtomicU64,
     pub(super) walls: OnceLock<Vec<(Wall, WallStanding)>>,
@@ -46,6 +53,24 @@ impl Worker {
         let used = used.saturating_sub(before);
         vitals.set_cpu_time(used);
         used
+    }
+
+    /// The guest begins: what was used before is not its own.
+    pub(super) fn note_begin(&self, vitals: &Vitals) {
+        let used = self.child.cpu_time().unwrap_or_default();
+        let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_at_start.store(used, Relaxed);
+        vitals.events.note(Event::Started);
+    }
+
+    /// Lets a guest go that was held.
+    pub(super) fn let_go(&self, vitals: &Vitals) -> Result<(), LaunchError> {
+        let refused = |reason: &str| LaunchError::Invocation { reason: reason.to_owned() };
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut gate = gate.ok_or_else(|| refused("it is not held: it was started already"))?;
+        vitals.let_go();
+        self.note_begin(vitals);
+        gate.write_all(&[1]).map_err(|_| refused("it ended before it was started"))
     }
 
     /// Kills it, whoever is to tell of its end.

@@ -25,6 +25,8 @@ use super::end::bounded;
 use super::end::printable;
 use super::grants::WireGrants;
 use super::guest::LaunchError;
+use super::placement::Placement;
+use super::placement::User;
 use super::spec::Invocation;
 use super::spec::Isolation;
 use super::spec::SandboxSpec;
@@ -61,6 +63,10 @@ pub(super) struct Order {
     /// The process with which the worker ends, beside the leash, where its thread that started the
     /// worker stays as long as it does.
     pub(super) parent: Option<u32>,
+    /// What the worker waits at before it runs its guest, where it is held until then.
+    pub(super) gate: Option<u32>,
+    /// As whom it acts, where that is not as its keeper.
+    user: Option<User>,
     /// Whether the worker leaves the session of its keeper: its streams are a terminal of its own.
     pub(super) leaves_session: bool,
     /// How much each wall is wanted.
@@ -95,6 +101,7 @@ pub(super) struct Files<'a> {
     pub(super) leash: &'a File,
     pub(super) trapped: &'a File,
     pub(super) doors: &'a [File],
+    pub(super) gate: Option<&'a File>,
 }
 
 /// What is wrong with an order: it was not made by a keeper of this version.
@@ -143,6 +150,8 @@ impl Order {
             leash: number(files.leash),
             trapped: number(files.trapped),
             doors: files.doors.iter().map(&number).collect(),
+            gate: files.gate.map(&number),
+            user: spec.placement.user.clone(),
             parent: spec.ends_with_thread.then(std::process::id),
             leaves_session: spec.terminal.is_some(),
             walls: Wall::ALL.map(|wall| written_need(spec.walls.need(wall))).to_vec(),
@@ -171,7 +180,7 @@ impl Order {
     pub(super) fn numbers(&self) -> Vec<u32> {
         let own = [self.artifact, self.figures, self.input_end, self.empty, self.leash];
         let own = own.into_iter().chain([self.trapped]).chain(self.doors.iter().copied());
-        own.chain(self.grants.numbers()).collect()
+        own.chain(self.gate).chain(self.grants.numbers()).collect()
     }
 
     /// The spec of the guest, with what is granted as it was inherited.
@@ -200,6 +209,7 @@ impl Order {
             terminal: None,
             ends_with_thread: false,
             known_as: None,
+            placement: Placement { user: self.user, ..Placement::default() },
         })
     }
 }
@@ -421,6 +431,7 @@ mod tests {
             leash: &file,
             trapped: &file,
             doors: &[],
+            gate: None,
         };
         let known = Known { digest: Digest::of(b"wasm"), form: Form::Component, held: 7 };
         let spec = spec.invoke(invocation);

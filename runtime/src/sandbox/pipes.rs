@@ -42,7 +42,12 @@ pub(super) fn connect(spec: &SandboxSpec, vitals: &Arc<Vitals>) -> io::Result<Co
     let mut ends = HostEnds::default();
     let terminal =
         spec.terminal.map(|size| Terminal::open((size.columns, size.rows))).transpose()?;
+    let handed = |index: usize| {
+        let file = spec.placement.streams.get(index).and_then(Option::as_ref);
+        file.map(|file| file.try_clone().map(Stream::Handle)).transpose()
+    };
     let stdin = match &spec.capabilities.stdin {
+        Input::Inherit if let Some(file) = handed(0)? => file,
         Input::Closed => Stream::Null,
         Input::Inherit => Stream::Inherit,
         Input::Bytes(bytes) => {
@@ -69,6 +74,7 @@ pub(super) fn connect(spec: &SandboxSpec, vitals: &Arc<Vitals>) -> io::Result<Co
     let mut output = |index: usize, output: Output| -> io::Result<Stream> {
         Ok(match output {
             Output::Discard => Stream::Null,
+            Output::Inherit if let Some(file) = handed(1 + index)? => file,
             Output::Inherit => Stream::Inherit,
             Output::Stream if let Some((near, far)) = &terminal => {
                 // Both are one.

@@ -55,6 +55,7 @@ pub(crate) fn launch(
     let room = disk::room_of(spec)?;
     let vitals = Arc::new(Vitals::new(&amounts, loaded.held()));
     super::terminal::check(spec, false)?;
+    super::placement::check(spec, false)?;
     let (streams, ends, captured) = connect(spec, &vitals)?;
     let mut ready = ready(loaded, spec, &amounts, &vitals, (streams, files))?;
     let input = ends.inherited.clone();

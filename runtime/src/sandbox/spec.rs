@@ -13,6 +13,7 @@ use crate::capabilities::covering;
 use crate::limits::Limits;
 use crate::process::Walls;
 
+use super::placement::Placement;
 use super::terminal::WindowSize;
 
 /// Where a guest runs.
@@ -62,6 +63,7 @@ pub struct SandboxSpec {
     pub(crate) ends_with_thread: bool,
     /// The id by which it is known to those who watch, if it has one.
     pub(crate) known_as: Option<String>,
+    pub(crate) placement: Placement,
 }
 
 impl SandboxSpec {
@@ -79,6 +81,7 @@ impl SandboxSpec {
             terminal: None,
             ends_with_thread: false,
             known_as: None,
+            placement: Placement::default(),
         }
     }
 

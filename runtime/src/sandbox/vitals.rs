@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,7 +28,9 @@ use crate::units::Cpus;
 use super::event::Event;
 use super::event::Log;
 use super::exit::Exit;
+use super::group::without_own;
 use super::pause::Pauses;
+use super::placement::Placement;
 use super::stats::Stats;
 
 /// An end that somebody ordered, on its way out of the guest's code.
@@ -43,6 +47,11 @@ pub(crate) struct Vitals {
     denials: Denials,
     pub(super) events: Log,
     launched: Instant,
+    /// When the guest was let go, where it was held until then.
+    let_go: OnceLock<Instant>,
+    is_held: AtomicBool,
+    /// Whether its group is held to its memory as it was asked for, so that its process needs some of it.
+    shares_memory: AtomicBool,
     /// The thread's processor time when it last took the guest up.
     taken_up: AtomicU64,
     /// The processor time that was charged here.
@@ -95,6 +104,9 @@ impl Vitals {
             denials: Denials::default(),
             events: Log::default(),
             launched,
+            let_go: OnceLock::new(),
+            is_held: AtomicBool::new(false),
+            shares_memory: AtomicBool::new(false),
             taken_up: AtomicU64::new(0),
             charged: AtomicU64::new(0),
             amounts: Mutex::new(*amounts),
@@ -106,6 +118,12 @@ impl Vitals {
             reshared: Notify::new(),
             updated: Notify::new(),
         }
+    }
+
+    /// Has it that the guest is placed so, before it is begun.
+    pub(super) fn place(&self, placement: &Placement) {
+        self.is_held.store(placement.is_held, Relaxed);
+        self.shares_memory.store(placement.group.is_some(), Relaxed);
     }
 
     /// Writes the first figures: what the guest may, and that nothing happened yet.
@@ -120,12 +138,31 @@ impl Vitals {
 
     fn set(&self, amounts: &Amounts) {
         *self.amounts.lock().unwrap_or_else(PoisonError::into_inner) = *amounts;
-        self.meter.set_limit(amounts.memory);
+        let shares = self.shares_memory.load(Relaxed);
+        self.meter.set_limit(amounts.memory.map(|all| if shares { without_own(all) } else { all }));
         self.flow.set_limit(amounts.output);
         let figures = &self.figures;
         figures.set(Figure::CpuLimit, limit(amounts.cpu_time));
         figures.set(Figure::OpenFilesMax, amounts.open_files.map_or(NONE, u64::from));
         figures.set(Figure::Share, amounts.cpus.map_or(NONE, |share| share.millionths().into()));
+    }
+
+    /// The guest, which was held, begins: here, or where it is run.
+    pub(super) fn let_go(&self) {
+        self.figures.set(Figure::LaunchedAt, nanos(clock::monotonic()));
+        let _first = self.let_go.set(Instant::now());
+        self.is_held.store(false, Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Whether the guest is held until it is started.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Relaxed)
+    }
+
+    /// When its time began.
+    fn began(&self) -> Instant {
+        self.let_go.get().copied().unwrap_or(self.launched)
     }
 
     /// Changes what can change while the guest runs.
@@ -145,7 +182,7 @@ impl Vitals {
     }
 
     pub(super) fn note_first_instruction(&self) {
-        self.figures.set(Figure::FirstInstruction, nanos(self.launched.elapsed()));
+        self.figures.set(Figure::FirstInstruction, nanos(self.began().elapsed()));
         self.events.note(Event::Started);
     }
 
@@ -169,7 +206,7 @@ impl Vitals {
     }
 
     pub(super) fn note_end(&self, exit: &Exit) {
-        self.figures.set(Figure::EndedAfter, nanos(self.launched.elapsed()));
+        self.figures.set(Figure::EndedAfter, nanos(self.began().elapsed()));
         self.events.note(Event::Ended(exit.clone()));
     }
 
@@ -273,8 +310,8 @@ impl Vitals {
 
     /// When the guest's time is over, unless it stands still: time stands still with it.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let stood_still = self.pauses.past()?;
-        self.launched.checked_add(self.amounts().deadline?)?.checked_add(stood_still)
+        let stood_still = self.pauses.past().filter(|_| !self.is_held())?;
+        self.began().checked_add(self.amounts().deadline?)?.checked_add(stood_still)
     }
 
     /// The guest goes on, and its time with it.
@@ -321,7 +358,7 @@ impl Vitals {
         let figures = &self.figures;
         let span = |figure| figures.known(figure).map(Duration::from_nanos);
         Stats {
-            elapsed: span(Figure::EndedAfter).unwrap_or_else(|| self.launched.elapsed()),
+            elapsed: span(Figure::EndedAfter).unwrap_or_else(|| self.began().elapsed()),
             cpu_time: self.cpu_time(),
             memory: self.meter.used(),
             memory_peak: self.meter.peak(),

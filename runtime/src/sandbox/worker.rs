@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io::Read as _;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -35,6 +36,7 @@ use crate::platform::child::end_with;
 use crate::platform::child::given;
 use crate::platform::files;
 use crate::platform::namespaces;
+use crate::platform::privileges;
 use crate::platform::process;
 use crate::platform::process::Kept;
 use crate::platform::signals;
@@ -66,6 +68,7 @@ use super::order::InvalidOrder;
 use super::order::Order;
 use super::order::WireWall;
 use super::order::Word;
+use super::placement::User;
 use super::record::Record;
 use super::single::connect;
 use super::single::fit_open_files;
@@ -211,7 +214,16 @@ fn enter(
     empty: &File,
     closed: String,
 ) -> Result<(Entered, Files), LaunchError> {
-    let jail = Jail { closed: Some(closed), who: Who::Caller, walls: spec.walls };
+    let (who, groups) = match spec.placement.user.take() {
+        Some(User { uid, gid, groups, umask }) => {
+            if let Some(umask) = umask {
+                process::set_umask(umask);
+            }
+            (Who::User(privileges::User { user: uid, group: gid }), groups)
+        }
+        None => (Who::Caller, Vec::new()),
+    };
+    let jail = Jail { closed: Some(closed), who, groups, walls: spec.walls };
     let path = files::handle_path(empty, "/".as_ref());
     let (enclosed, opened) = if spec.capabilities.needs_mounts().is_none() {
         let opened = Files::open(&spec.capabilities, &path, true)?;
@@ -300,6 +312,7 @@ fn run(channel: &Channel, number: u32, made: Option<Made>) -> Result<bool, Launc
     // Held, and so in force, as long as this process is there.
     let leash = ManuallyDrop::new(given(order.leash).map_err(broken)?);
     let trapped = given(order.trapped).map_err(broken)?;
+    let gate = order.gate.map(given).transpose().map_err(broken)?;
     let mut spec = order.spec()?;
 
     let mut amounts = spec.limits.amounts(false)?;
@@ -345,6 +358,13 @@ fn run(channel: &Channel, number: u32, made: Option<Made>) -> Result<bool, Launc
     let walls = walls.iter().map(WireWall::new).collect();
     if !say(channel, &Word::Ready(walls)) {
         return Err(LaunchError::Isolation { reason: "the keeper is gone".to_owned() });
+    }
+    if let Some(mut gate) = gate {
+        // Closed without a word, nobody is there any more who could let it go.
+        if gate.read_exact(&mut [0]).is_err() {
+            return Ok(false);
+        }
+        vitals.let_go();
     }
     let Ended { exit, results } = run_guest(&runtime, &mut ready, &vitals)?;
     // How its limits and its walls hold is the keeper's to say.

@@ -246,7 +246,7 @@ async fn launched(post: &Post, guest: &Guest, exec: Exec) -> Result<Arc<Sandbox>
         return Err("it is paused, and nothing runs beside it before `aril resume`".to_owned());
     }
     let spec = spec.limits(limits);
-    let launched = guest.runtime.launch_beside(&artifact, spec, Some(&first)).await;
+    let launched = guest.runtime.launch_in(&artifact, spec, Some(&first)).await;
     let launched = launched.map(Arc::new).map_err(|error| whole(&error))?;
     company.programs.borrow_mut().push(Arc::downgrade(&launched));
     Ok(launched)

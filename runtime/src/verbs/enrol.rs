@@ -23,6 +23,7 @@ use crate::sandbox::Exit;
 use crate::sandbox::Isolation;
 use crate::sandbox::LaunchError;
 use crate::sandbox::SandboxSpec;
+use crate::sandbox::check_not_held;
 use crate::units::Bytes;
 
 use super::audience::Audience;
@@ -149,6 +150,8 @@ impl Runtime {
             .max_io_events_per_tick(EVENTS_MAX)
             .build();
         let runtime = runtime.map_err(unkept)?;
+        let name = || artifact.name().to_owned();
+        check_not_held(&spec).map_err(|source| Error::Launch { what: name(), source })?;
         let tasks = tokio::task::LocalSet::new();
         let guest = self.guest(&enrolment, artifact, spec, image);
         let kept = tasks.block_on(&runtime, staying(enrolment, guest, asks, begun));

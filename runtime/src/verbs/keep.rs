@@ -15,6 +15,7 @@ use crate::sandbox::Occupation;
 use crate::sandbox::Record;
 use crate::sandbox::Sandbox;
 use crate::sandbox::SandboxSpec;
+use crate::sandbox::check_not_held;
 
 use super::prepare::Artifact;
 use super::runtime::Runtime;
@@ -86,6 +87,7 @@ impl Runtime {
             let mut spec = spec.isolation(Isolation::Process);
             // This is the main thread, and the worker's parent until this process ends.
             spec.ends_with_thread = true;
+            check_not_held(&spec).map_err(failed)?;
             let mut launching = std::pin::pin!(self.launch(artifact, spec));
             let mut asked = None;
             let sandbox = loop {

@@ -99,11 +99,27 @@ impl Runtime {
     /// for another sandbox. What the guest itself is refused at its start is its
     /// [`Exit`](crate::Exit), not an error.
     pub async fn launch(&self, artifact: &Artifact, spec: SandboxSpec) -> Result<Sandbox, Error> {
-        self.launch_beside(artifact, spec, None).await
+        self.launch_in(artifact, spec, None).await
     }
 
-    /// The same; where there is a first one, in that one's control group, which ends with it.
-    pub(super) async fn launch_beside(
+    /// The same beside a first one with a process of its own: in that one's control group, where it has
+    /// one, and so within its limits, and gone with it. It stands still with the first one; what it is
+    /// held to itself, and its own end, are its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`launch`](Self::launch) does, and where the first one has as many processes as it may.
+    pub async fn launch_beside(
+        &self,
+        artifact: &Artifact,
+        spec: SandboxSpec,
+        first: &Sandbox,
+    ) -> Result<Sandbox, Error> {
+        self.launch_in(artifact, spec.isolation(Isolation::Process), Some(first)).await
+    }
+
+    /// Launches a guest; where there is a first one, in that one's control group, which ends with it.
+    pub(super) async fn launch_in(
         &self,
         artifact: &Artifact,
         spec: SandboxSpec,

@@ -42,10 +42,29 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin {
     File(PathBuf),
+    Open { name: String, file: Opened },
     Image(Box<Image>),
 }
 
+/// A file that is open: it is itself, and no other.
+#[derive(Clone, Debug)]
+struct Opened(Arc<File>);
+
+impl PartialEq for Opened {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Opened {}
+
 impl Source {
+    /// A file of wasm that is open for reading, from its beginning on, by what it is called in
+    /// messages. It is for those who find files by other ways than a path of the host.
+    pub fn open(name: impl Into<String>, file: File) -> Self {
+        Self { origin: Origin::Open { name: name.into(), file: Opened(Arc::new(file)) } }
+    }
+
     /// A `.wasm` or `.wat` file. What it is is decided by its content.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self { origin: Origin::File(path.into()) }
@@ -195,6 +214,11 @@ impl Runtime {
                 let name = path.display().to_string();
                 let file = files::open(path).map_err(|error| failed(&name, unreadable(error)))?;
                 (name, file, None, None)
+            }
+            Origin::Open { name, file: Opened(file) } => {
+                // With a position of its own.
+                let own = files::open(&files::handle_path(file, name.as_ref()));
+                (name.clone(), own.map_err(|error| failed(name, unreadable(error)))?, None, None)
             }
             Origin::Image(image) => {
                 let (file, root) = self.program_of(image)?;

@@ -204,6 +204,11 @@ impl Child {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
+    /// Sets how readily the kernel ends it when memory is short.
+    pub(crate) fn set_oom_score(&self, score: i32) -> io::Result<()> {
+        std::fs::write(format!("/proc/{}/oom_score_adj", self.id()), score.to_string())
+    }
+
     /// Kills it. One that has ended already is as good as killed.
     pub(crate) fn kill(&self) {
         if self.is_gone() {

@@ -37,16 +37,20 @@ impl User {
     }
 }
 
-/// Makes this process another user's, with no groups but the one, for good. It must have one
+/// Makes this process another user's, with no other groups than these, for good. It must have one
 /// thread.
 ///
 /// What it may do as a process stays until [`drop_capabilities`], because namespaces need it.
-pub(crate) fn become_user(to: User) -> io::Result<()> {
+pub(crate) fn become_user(to: User, groups: &[u32]) -> io::Result<()> {
     let (Some(user), Some(group)) = (valid(to.user), valid(to.group)) else {
         return Err(io::Error::other("no user and no group has the number 4294967295"));
     };
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-    rustix::thread::set_thread_groups(&[])?;
+    let groups = groups.iter().map(|group| valid(*group).map(Gid::from_raw));
+    let Some(groups) = groups.collect::<Option<Vec<_>>>() else {
+        return Err(io::Error::other("no group has the number 4294967295"));
+    };
+    rustix::thread::set_thread_groups(&groups)?;
     rustix::thread::set_thread_res_gid(group, group, group)?;
     rustix::thread::set_keep_capabilities(true)?;
     rustix::thread::set_thread_res_uid(user, user, user)?;

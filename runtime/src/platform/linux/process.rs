@@ -327,6 +327,11 @@ fn give_back_stack() {
     }
 }
 
+/// Sets what is taken from the mode of files that this process makes.
+pub(crate) fn set_umask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}
+
 /// Leaves the session that this process was started in, and with it what is typed at its terminal. Who
 /// leads a group of processes stays.
 pub(crate) fn leave_session() {

@@ -66,6 +66,19 @@ impl Cgroups {
     }
 }
 
+impl Cgroups {
+    /// Refuses: there are none.
+    pub(crate) fn make_at(_path: &str) -> Result<Group, GroupError> {
+        Err(GroupError::Missing { controller: Controller::Memory, source: missing() })
+    }
+
+    /// Nothing: there is none.
+    #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+    pub(crate) fn clear_at(_path: &str, _limit: Duration) -> Result<(), GroupError> {
+        Ok(())
+    }
+}
+
 fn missing() -> Missing {
     Missing {
         what: "this system has no control groups".to_owned(),

@@ -29,7 +29,7 @@ fn not_here<T>() -> io::Result<T> {
 }
 
 /// An error: the standard library knows no users.
-pub(crate) fn become_user(_to: User) -> io::Result<()> {
+pub(crate) fn become_user(_to: User, _groups: &[u32]) -> io::Result<()> {
     not_here()
 }
 

@@ -121,3 +121,6 @@ pub(crate) fn own_program() -> io::Result<std::path::PathBuf> {
 pub(crate) fn ending_signal(_status: std::process::ExitStatus) -> Option<i32> {
     None
 }
+
+/// Nothing: no process of this kind has one.
+pub(crate) fn set_umask(_mask: u32) {}

@@ -158,7 +158,7 @@ impl Base {
 }
 
 /// The controllers of v2 that have to be turned on for groups to have them.
-const WORDS_V2: [&str; 4] = ["memory", "cpu", "pids", "io"];
+pub(super) const WORDS_V2: [&str; 4] = ["memory", "cpu", "pids", "io"];
 
 fn word_v2(controller: Controller) -> Option<&'static str> {
     match controller {

@@ -21,6 +21,7 @@ use super::base;
 use super::base::Base;
 use super::folder::Folder;
 use super::parse;
+use super::place::Made;
 
 /// What the names of our directories begin with, so that whoever finds one knows whose it is.
 pub(super) const PREFIX: &str = "aril-";
@@ -37,6 +38,8 @@ const MOVING_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Group {
     name: String,
     pub(super) seats: Vec<Seat>,
+    /// Groups above it that were made for it.
+    pub(super) made: Vec<Made>,
 }
 
 /// The directory of a group in a hierarchy.
@@ -51,7 +54,54 @@ impl Group {
     /// A group that is in no hierarchy yet.
     pub(super) fn new(name: &str) -> Result<Self, GroupError> {
         check_name(name)?;
-        Ok(Self { name: format!("{PREFIX}{name}"), seats: Vec::new() })
+        Ok(Self { name: format!("{PREFIX}{name}"), seats: Vec::new(), made: Vec::new() })
+    }
+
+    /// A group of a name that others chose, which is in no hierarchy yet.
+    pub(super) fn placed(name: &str) -> Self {
+        Self { name: name.to_owned(), seats: Vec::new(), made: Vec::new() }
+    }
+
+    /// Removes a directory of this name that is empty and was left by somebody.
+    pub(super) fn forget_old(&self, base: &Base) -> io::Result<()> {
+        if self.is_in(&base.mount) {
+            Ok(())
+        } else {
+            base.folder.handle.remove_directory(&self.name)
+        }
+    }
+
+    /// Takes the seat that is there in a hierarchy, where one is.
+    pub(super) fn find_seat(
+        &mut self,
+        base: &Base,
+        controller: Controller,
+    ) -> Result<(), GroupError> {
+        if let Some(seat) = self.seats.iter_mut().find(|seat| seat.place.mount == base.mount) {
+            seat.place.controllers.push(controller);
+            return Ok(());
+        }
+        let failed = |source| GroupError::Open { group: base.folder.file(&self.name), source };
+        let folder = match base.folder.child(&self.name) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        let above = base.folder.handle.again().map_err(failed)?;
+        let place = self.place_in(base, controller);
+        self.seats.push(Seat { folder, above, place });
+        Ok(())
+    }
+
+    /// Where it is in a hierarchy.
+    fn place_in(&self, base: &Base, controller: Controller) -> Place {
+        let separator = if base.path.is_empty() { "" } else { "/" };
+        Place {
+            mount: base.mount.clone(),
+            path: format!("{}{separator}{}", base.path, self.name),
+            unified: base.unified,
+            controllers: vec![controller],
+        }
     }
 
     /// Finds a group again, of what [`Group::record`] said. Directories that were removed are left
@@ -65,7 +115,7 @@ impl Group {
     }
 
     pub(super) fn open_in(record: &GroupRecord, is_real: bool) -> Result<Self, GroupError> {
-        let mut group = Self { name: String::new(), seats: Vec::new() };
+        let mut group = Self { name: String::new(), seats: Vec::new(), made: Vec::new() };
         for place in &record.places {
             let path = format!("{}/{}", place.mount.trim_end_matches('/'), place.path);
             let failed = |source| GroupError::Open { group: path.clone(), source };
@@ -162,13 +212,7 @@ impl Group {
                 return unusable.map(|_| None).map_err(failed);
             }
         };
-        let separator = if base.path.is_empty() { "" } else { "/" };
-        let place = Place {
-            mount: base.mount.clone(),
-            path: format!("{}{separator}{}", base.path, self.name),
-            unified: base.unified,
-            controllers: vec![controller],
-        };
+        let place = self.place_in(base, controller);
         self.seats.push(Seat { folder, above, place });
         Ok(Some(true))
     }
@@ -273,6 +317,7 @@ impl Group {
                 result = Err(error);
             }
         }
+        self.made.iter().rev().for_each(Made::remove);
         result
     }
 

@@ -9,6 +9,7 @@ mod bounds;
 mod folder;
 mod group;
 mod parse;
+mod place;
 mod stop;
 mod tables;
 mod usage;

@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Says aloud that a test was skipped, or fails where nothing may be.
 #[expect(clippy::print_stdout, reason = "what a test says is shown to who runs it")]
 #[expect(clippy::disallowed_methods, reason = "who runs the tests says what may be missing")]
-fn skip(reason: &str) {
+pub(super) fn skip(reason: &str) {
     let required = std::env::var("ARIL_TEST_REQUIRE").is_ok_and(|value| value == "all");
     assert!(!required, "required, and missing: {reason}");
     println!("SKIPPED: {reason}");
