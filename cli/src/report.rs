@@ -23,7 +23,8 @@ use aril::Refusal;
 /// hold a limit, make a grant. So do docker and podman.
 pub(crate) const FAILED: u8 = 125;
 
-/// Not all of what was asked for could be done, and what could not was said: docker ends so.
+/// Not all of what was asked for could be done, and what could not was said; or there is no such
+/// sandbox: docker ends so.
 pub(crate) const UNDONE: u8 = 1;
 
 /// The program is there and cannot be run.
@@ -108,8 +109,12 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     let text = format!("{error:#}");
     let lines: Vec<String> = text.split('\n').map(aril::printable).collect();
     say(format_args!("{}", lines.join("\n")));
-    let kind = error.downcast_ref::<aril::Error>().map(aril::Error::kind);
-    ExitCode::from(kind.map_or(FAILED, code_of))
+    ExitCode::from(match error.downcast_ref::<aril::Error>() {
+        // As every verb of docker's ends that does not find a container.
+        Some(aril::Error::Roster { kind: ErrorKind::NotFound, .. }) => UNDONE,
+        Some(error) => code_of(error.kind()),
+        None => FAILED,
+    })
 }
 
 /// Says how Aril is called.

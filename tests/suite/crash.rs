@@ -276,7 +276,7 @@ impl Scene {
             self.runs(new, self.says, what);
         }
         let repeated = self.verb().outcome();
-        let is_gone = repeated.code == Some(127) && repeated.stderr.contains("no such image");
+        let is_gone = repeated.code == Some(1) && repeated.stderr.contains("no such image");
         let repeats = repeated.code == Some(0) || done && self.gone.is_some() && is_gone;
         assert!(repeats, "{what}: {repeated:#?}");
         let (done, _) = self.check(data, what);

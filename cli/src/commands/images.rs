@@ -166,7 +166,10 @@ impl Rmi {
             match name {
                 Ok(name) => report::line(format_args!("Untagged: {name}"))?,
                 // The others are gone all the same.
-                Err(error) => code = report::failure(&error.into()),
+                Err(error) => {
+                    let _code = report::failure(&error.into());
+                    code = ExitCode::from(report::UNDONE);
+                }
             }
         }
         Ok(code)

@@ -40,9 +40,16 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = self.common.runtime()?;
-        let mut all = Vec::new();
+        let (mut all, mut code) = (Vec::new(), ExitCode::SUCCESS);
         for name in &self.names {
-            all.push(self.described(&runtime, name)?);
+            match self.described(&runtime, name) {
+                Ok(value) => all.push(value),
+                // The others are shown all the same.
+                Err(error) => {
+                    let _code = report::failure(&error);
+                    code = ExitCode::from(report::UNDONE);
+                }
+            }
         }
         match &self.format {
             None => report::line(format_args!("{:#}", Value::Array(all)))?,
@@ -52,7 +59,7 @@ impl Inspect {
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     }
 }
 

@@ -49,7 +49,8 @@ use crate::usage;
 #[derive(Debug, Parser)]
 #[command(name = "aril", version, max_term_width = 100)]
 #[command(
-    after_help = EXIT_CODES
+    after_help = format!("{EXIT_CODES} Other verbs end with 1 where there is no such sandbox, or where not \
+all of what they were given could be done.")
 )]
 struct Cli {
     #[command(subcommand)]
@@ -158,6 +159,25 @@ pub(crate) fn launch_a_guest(words: &[&OsStr]) -> bool {
 pub(crate) fn main() -> ExitCode {
     let args = detached::unmarked(std::env::args_os().collect());
     let result = if args.get(1).is_some_and(|verb| verb == "run") {
+/// Does something with each of several things, and prints what that says. All are tried, and what
+/// failed is said of each.
+fn each<T>(
+    all: &[T],
+    mut act: impl FnMut(&T) -> anyhow::Result<String>,
+) -> anyhow::Result<ExitCode> {
+    let mut failed = false;
+    for one in all {
+        match act(one) {
+            Ok(said) => report::line(format_args!("{said}"))?,
+            Err(error) => {
+                failed = true;
+                let _code = report::failure(&error);
+            }
+        }
+    }
+    Ok(if failed { ExitCode::from(report::UNDONE) } else { ExitCode::SUCCESS })
+}
+
         RunOnly::try_parse_from(&args[1..]).map(|only| only.run.execute())
     } else {
         Cli::try_parse_from(&args).map(Cli::execute)

@@ -14,24 +14,16 @@ use super::Common;
 use super::limits::LimitFlags;
 use crate::report;
 
-/// Does something with each sandbox, and says its name as it was given. All are tried, and what
-/// failed is said of each.
+/// Does something with each sandbox, and says its name as it was given.
 fn each(
     runtime: &Runtime,
     names: &[String],
     mut act: impl FnMut(&Runtime, &str) -> Result<(), aril::Error>,
 ) -> anyhow::Result<ExitCode> {
-    let mut failed = false;
-    for name in names {
-        match act(runtime, name) {
-            Ok(()) => report::line(format_args!("{}", aril::printable(name)))?,
-            Err(error) => {
-                failed = true;
-                let _code = report::failure(&error.into());
-            }
-        }
-    }
-    Ok(if failed { ExitCode::from(report::UNDONE) } else { ExitCode::SUCCESS })
+    super::each(names, |name| {
+        act(runtime, name)?;
+        Ok(aril::printable(name))
+    })
 }
 
 /// Ask sandboxes to stop, and wait for their ends
@@ -177,10 +169,7 @@ pub(super) struct Wait {
 impl Wait {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let runtime = self.common.runtime()?;
-        for name in &self.names {
-            report::line(format_args!("{}", runtime.wait_for_resident(name)?))?;
-        }
-        Ok(ExitCode::SUCCESS)
+        super::each(&self.names, |name| Ok(runtime.wait_for_resident(name)?.to_string()))
     }
 }
 

@@ -92,28 +92,41 @@ impl Volumes {
             Verb::Create(create) => {
                 create.common.runtime()?.create_volume(&create.name)?;
                 report::line(format_args!("{}", create.name))?;
+                Ok(ExitCode::SUCCESS)
             }
-            Verb::Ls(list) => list.execute()?,
-            Verb::Inspect(inspect) => {
-                let runtime = inspect.common.runtime()?;
-                let found = inspect.names.iter().map(|name| find(&runtime, name));
-                let found = found.collect::<anyhow::Result<Vec<_>>>()?;
-                let found: Vec<_> = found.iter().map(told).collect();
-                report::line(format_args!("{}", serde_json::to_string_pretty(&found)?))?;
-            }
+            Verb::Ls(list) => list.execute().map(|()| ExitCode::SUCCESS),
+            Verb::Inspect(inspect) => inspect.execute(),
             Verb::Rm(remove) => {
                 let runtime = remove.common.runtime()?;
-                for name in &remove.names {
+                super::each(&remove.names, |name| {
                     match runtime.remove_volume(name) {
                         Err(error) if remove.force && error.kind() == aril::ErrorKind::NotFound => {
                         }
                         removed => removed?,
                     }
-                    report::line(format_args!("{name}"))?;
+                    Ok(name.to_string())
+                })
+            }
+        }
+    }
+}
+
+impl Inspect {
+    fn execute(&self) -> anyhow::Result<ExitCode> {
+        let runtime = self.common.runtime()?;
+        let (mut found, mut code) = (Vec::new(), ExitCode::SUCCESS);
+        for name in &self.names {
+            match find(&runtime, name) {
+                Ok(volume) => found.push(told(&volume)),
+                // The others are shown all the same.
+                Err(error) => {
+                    let _code = report::failure(&error);
+                    code = ExitCode::from(report::UNDONE);
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        report::line(format_args!("{}", serde_json::to_string_pretty(&found)?))?;
+        Ok(code)
     }
 }
 

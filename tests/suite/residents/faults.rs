@@ -166,8 +166,8 @@ fn one_of_which_nothing_can_be_read_is_told_and_hides_no_other() {
         assert_eq!(outcome.stdout, "good\n", "{text:?}");
         let said = format!("damaged; remove it with `aril rm -f {}`", &id[..12]);
         assert!(outcome.stderr.contains(&said), "{text:?}: {outcome:#?}");
-        den.aril(["inspect", "--type", "sandbox", "bad"]).expect_code(125).expect_error("damaged");
-        den.aril(["wait", "bad"]).expect_code(125).expect_error("damaged");
+        den.aril(["inspect", "--type", "sandbox", "bad"]).expect_code(1).expect_error("damaged");
+        den.aril(["wait", "bad"]).expect_code(1).expect_error("damaged");
         den.aril(["rm", "bad"]).expect_code(1).expect_error("remove it with force");
     }
     fs::remove_file(&entry).unwrap();
@@ -209,7 +209,7 @@ fn what_others_left_in_the_middle_of_their_work_is_cleared() {
     // Names that lead nowhere are free also where nobody has cleared, and at once.
     leave();
     for name in ["lost", "nowhere", "loop"] {
-        den.aril(["logs", name]).expect_code(127).expect_error("no such sandbox");
+        den.aril(["logs", name]).expect_code(1).expect_error("no such sandbox");
         den.start(&format!("--name {name}"), &ending(0));
     }
     den.ok("ps");

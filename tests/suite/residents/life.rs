@@ -155,7 +155,7 @@ fn one_that_runs_is_removed_by_force_alone() {
     assert!(!is_running(worker));
     assert!(!den.place(&id).exists());
     den.aril(["inspect", "--type", "sandbox", "one"])
-        .expect_code(127)
+        .expect_code(1)
         .expect_error("there is no such sandbox");
     den.aril(["rm", "one"]).expect_code(1).expect_error("there is no such sandbox");
     den.aril(["rm", "-f", "one"]).expect_code(0).expect_error("there is no sandbox `one`");
@@ -184,7 +184,7 @@ fn a_new_name_is_its_name_from_then_on_and_the_old_one_is_free() {
     let id = den.start("--name old", TICK);
     den.ok("rename old new");
     assert_eq!(den.inspect("new")["Id"], id.as_str());
-    den.aril(["logs", "old"]).expect_code(127).expect_error("there is no such sandbox");
+    den.aril(["logs", "old"]).expect_code(1).expect_error("there is no such sandbox");
     den.start("--name old", &ending(0));
     den.aril(["rename", "new", "old"]).expect_code(125).expect_error("the name is taken");
     den.ok("rename new new");

@@ -12,6 +12,7 @@ mod logs;
 mod names;
 mod races;
 mod restarts;
+mod spoken;
 mod streams;
 mod terminals;
 mod users;

@@ -17,7 +17,7 @@ fn it_is_found_by_name_by_id_and_by_what_only_its_id_begins_with() {
         assert_eq!(den.ok(&format!("logs {name}")), "");
     }
     for name in ["on", "onee", "ONE", &id.to_uppercase(), &format!("{id}0"), "", " ", "*"] {
-        den.aril(["logs", name]).expect_code(127).expect_error("there is no such sandbox");
+        den.aril(["logs", name]).expect_code(1).expect_error("there is no such sandbox");
     }
 }
 
@@ -28,7 +28,7 @@ fn a_start_that_several_ids_have_is_refused_with_all_of_them() {
     // Of 17 ids, two at least begin with the same digit.
     let begins = |digit: &str| ids.iter().filter(|id| id.starts_with(digit)).count();
     let digit = ids.iter().map(|id| &id[..1]).find(|digit| 1 < begins(digit)).unwrap();
-    let outcome = den.aril(["inspect", "--type", "sandbox", digit]).expect_code(125);
+    let outcome = den.aril(["inspect", "--type", "sandbox", digit]).expect_code(1);
     let outcome = outcome.expect_error("several sandboxes have ids that begin so: ");
     for id in ids.iter().filter(|id| id.starts_with(digit)).take(8) {
         assert!(outcome.stderr.contains(&id[..12]), "{outcome:#?}");
@@ -70,14 +70,8 @@ fn what_can_be_no_name_is_refused_everywhere_and_makes_nothing() {
         let renamed = den.aril(["rename", "--", "one", name]);
         renamed.expect_code(125).expect_error("cannot be a sandbox's name");
         if name != id {
-            for verb in ["logs", "inspect", "wait", "attach"] {
-                let outcome = den.aril([verb, "--", name]);
-                assert!(
-                    outcome.code == Some(127) || verb == "inspect" && outcome.code == Some(125),
-                    "{verb} {name:?}: {outcome:#?}"
-                );
-            }
-            for verb in ["stop", "kill", "rm", "pause", "resume"] {
+            den.aril(["inspect", "--", name]).expect_code(1).expect_output("[]\n");
+            for verb in ["stop", "kill", "rm", "pause", "resume", "logs", "wait", "attach"] {
                 den.aril([verb, "--", name]).expect_code(1).expect_error("no such sandbox");
             }
         }

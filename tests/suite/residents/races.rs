@@ -55,7 +55,7 @@ fn two_who_want_the_same_of_one_at_once_both_get_an_answer() {
         let both = at_once(&den, &["rename one a", "rename one b"]);
         assert!(both.iter().any(|outcome| outcome.code == Some(0)), "{both:#?}");
         for outcome in both.into_iter().filter(|outcome| outcome.code != Some(0)) {
-            outcome.expect_code(127).expect_error("no such sandbox");
+            outcome.expect_code(1).expect_error("no such sandbox");
         }
         let names = super::names_in(&den.roster().join("names"));
         assert_eq!(names.len(), 1, "it has one name: {names:?}");

@@ -22,7 +22,7 @@ fn who_is_attached_reads_and_writes_and_ends_with_its_code() {
     assert_eq!(den.ok("logs cat"), "hello\n");
     assert_eq!(den.ok("wait cat"), "5\n");
     den.aril(["attach", "cat"]).expect_code(125).expect_error("it has ended");
-    den.aril(["attach", "nothing"]).expect_code(127).expect_error("no such sandbox");
+    den.aril(["attach", "nothing"]).expect_code(1).expect_error("no such sandbox");
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! What is said of several sandboxes, of which not all are there, and of those that have ended.
+
+use super::Den;
+use super::ending;
+
+#[test]
+fn where_there_is_no_such_sandbox_every_verb_ends_with_1() {
+    let den = Den::new();
+    for line in [
+        "attach no",
+        "cp no:/x .",
+        "cp . no:/x",
+        "exec no x",
+        "generate systemd no",
+        "inspect --type sandbox no",
+        "kill no",
+        "logs no",
+        "pause no",
+        "rename no other",
+        "resume no",
+        "rm no",
+        "stats --no-stream no",
+        "stop no",
+        "update -m 64m no",
+        "wait no",
+    ] {
+        let outcome = den.aril(line.split(' '));
+        assert_eq!(outcome.code, Some(1), "`{line}`: {outcome:#?}");
+        let outcome = outcome.expect_error("there is no such sandbox");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:#?}");
+    }
+    den.aril(["rm", "-f", "no"]).expect_code(0).expect_error("there is no sandbox `no`");
+}
+
+#[test]
+fn of_several_names_those_that_are_there_are_told_and_the_others_are_an_error() {
+    let den = Den::new();
+    den.start("--name one", &ending(3));
+    assert_eq!(den.ok("wait one"), "3\n");
+    let waited = den.aril(["wait", "no", "one", "neither"]).expect_code(1).expect_output("3\n");
+    waited.expect_error("wait for `no`").expect_error("wait for `neither`");
+
+    let shown = den.aril(["inspect", "no", "one"]).expect_code(1).expect_error("`no`");
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(shown[0]["Name"], "one", "{shown}");
+    let format = ["inspect", "-f", "{{.Name}}", "no", "one"];
+    den.aril(format).expect_code(1).expect_error("`no`").expect_output("one\n");
+
+    den.ok("volume create here");
+    let volumes = den.aril(["volume", "inspect", "gone", "here"]).expect_code(1);
+    let volumes = volumes.expect_error("there is no volume `gone`");
+    assert!(volumes.stdout.contains("\"Name\": \"here\""), "{volumes:#?}");
+    let removed = den.aril(["volume", "rm", "gone", "here"]).expect_code(1);
+    removed.expect_error("there is no such volume").expect_output("here\n");
+    assert_eq!(den.ok("volume ls -q"), "");
+}
