@@ -4,19 +4,35 @@ use std::time::Duration;
 
 /// An amount of bytes as docker shows it: three digits and a decimal unit.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes}B");
+    let (digits, unit) = three_digits(bytes, 1000.0, ["kB", "MB", "GB", "TB", "PB"]);
+    digits + unit
+}
+
+/// An amount of memory as docker shows it: three digits, or four, and a binary unit.
+pub(crate) fn memory(bytes: u64) -> String {
+    let (mut digits, unit) = three_digits(bytes, 1024.0, ["KiB", "MiB", "GiB", "TiB", "PiB"]);
+    if digits.contains('.') {
+        // What is whole, as limits are, is shown so.
+        digits.truncate(digits.trim_end_matches('0').trim_end_matches('.').len());
     }
+    digits + unit
+}
+
+/// The first digits of an amount, and the unit in which it has the fewest.
+fn three_digits(bytes: u64, step: f64, units: [&'static str; 5]) -> (String, &'static str) {
     #[expect(clippy::cast_precision_loss, reason = "three digits of it are shown")]
-    let mut amount = bytes as f64 / 1000.0;
+    let mut amount = bytes as f64;
+    if amount < step {
+        return (bytes.to_string(), "B");
+    }
+    amount /= step;
     let mut unit = 0;
-    while 999.5 <= amount && unit + 1 < UNITS.len() {
-        amount /= 1000.0;
+    while step - 0.5 <= amount && unit + 1 < units.len() {
+        amount /= step;
         unit += 1;
     }
     let digits = if amount < 9.995 { 2 } else { usize::from(amount < 99.95) };
-    format!("{amount:.digits$}{}", UNITS[unit])
+    (format!("{amount:.digits$}"), units[unit])
 }
 
 /// How long ago something was, in its largest unit.
@@ -58,6 +74,24 @@ mod tests {
             (u64::MAX, "18447PB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn memory_has_a_binary_unit_and_what_is_whole_is_shown_so() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1088 << 10, "1.06MiB"),
+            (12_900_000, "12.3MiB"),
+            (64 << 20, "64MiB"),
+            (100 << 20, "100MiB"),
+            (1023 << 20, "1023MiB"),
+            ((1 << 30) - 1, "1GiB"),
+            (u64::MAX, "16384PiB"),
+        ] {
+            assert_eq!(memory(bytes), text);
         }
     }
 

@@ -19,6 +19,7 @@ use serde_json::json;
 use super::Common;
 use super::inspect;
 use crate::report;
+use crate::words;
 
 /// How long processor time is watched for a share of it, and how often it is shown anew.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -104,13 +105,14 @@ impl Stats {
     }
 
     fn print(&self, samples: &[Sample], shares: &HashMap<String, f64>) -> anyhow::Result<()> {
-        let rows: Vec<_> = samples.iter().map(|one| told(one, shares)).collect();
         if let Some(format) = self.format.as_deref().filter(|format| *format != "table") {
-            for row in &rows {
-                report::line(format_args!("{}", inspect::formatted(row, format)?))?;
+            for one in samples {
+                let row = told(one, shares);
+                report::line(format_args!("{}", inspect::formatted(&row, format)?))?;
             }
             return Ok(());
         }
+        let rows: Vec<_> = samples.iter().map(|one| in_words(one, shares)).collect();
         let mut table = tabwriter::TabWriter::new(io::stdout()).padding(3);
         let mut print = || -> io::Result<()> {
             writeln!(
@@ -129,6 +131,33 @@ impl Stats {
     }
 }
 
+/// The same with amounts as people read them, for tables.
+pub(super) fn in_words(sample: &Sample, shares: &HashMap<String, f64>) -> Value {
+    let Usage { stats, .. } = &sample.usage;
+    let pair = |one: u64, other: u64| format!("{} / {}", words::size(one), words::size(other));
+    let mut row = told(sample, shares);
+    let most = memory_limit(&sample.usage);
+    let most = most.map_or_else(|| "unlimited".to_owned(), |most| words::memory(most.get()));
+    row["MemUsage"] = format!("{} / {most}", words::memory(stats.memory.get())).into();
+    row["StreamIO"] = pair(stats.bytes_in, stats.bytes_out).into();
+    if let Some((read, written)) = blocks(stats) {
+        row["BlockIO"] = pair(read.get(), written.get()).into();
+    }
+    row
+}
+
+/// How much memory there may be, if that is limited.
+fn memory_limit(usage: &Usage) -> Option<Bytes> {
+    let amount = limit_of(usage, "memory")?;
+    // One that no unit divides is written out.
+    amount.strip_suffix(" bytes").unwrap_or(&amount).parse().ok()
+}
+
+/// What was read from devices, and written to them, where somebody counts that.
+fn blocks(stats: &aril::Stats) -> Option<(Bytes, Bytes)> {
+    stats.group.as_ref().and_then(|group| group.read.zip(group.written))
+}
+
 /// The limit of this name, if there is one.
 fn limit_of(usage: &Usage, name: &str) -> Option<String> {
     usage.limits.iter().find(|hold| hold.name == name)?.amount.clone()
@@ -139,13 +168,11 @@ pub(super) fn told(sample: &Sample, shares: &HashMap<String, f64>) -> Value {
     let Sample { resident, usage } = sample;
     let stats = &usage.stats;
     let limit = limit_of(usage, "memory");
-    let most = limit.as_ref().and_then(|limit| limit.parse::<Bytes>().ok());
-    let part = most.map(|most| 100.0 * share_of(stats.memory.get(), most.get()));
+    let part = memory_limit(usage).map(|most| 100.0 * share_of(stats.memory.get(), most.get()));
     let share = shares.get(resident.id.as_str()).copied().unwrap_or_default();
     let percent = |part: f64| format!("{part:.2}%");
     let group = stats.group.as_ref();
     let unknown = || "--".to_owned();
-    let blocks = group.and_then(|group| group.read.zip(group.written));
     let pids = group.and_then(|group| group.pids);
     json!({
         "ID": resident.id.short(),
@@ -164,7 +191,7 @@ pub(super) fn told(sample: &Sample, shares: &HashMap<String, f64>) -> Value {
         "StreamIO": format!("{} / {}", Bytes::new(stats.bytes_in), Bytes::new(stats.bytes_out)),
         "BytesIn": stats.bytes_in,
         "BytesOut": stats.bytes_out,
-        "BlockIO": blocks.map_or_else(unknown, |(read, written)| format!("{read} / {written}")),
+        "BlockIO": blocks(stats).map_or_else(unknown, |(read, written)| format!("{read} / {written}")),
         "PIDs": pids.map_or_else(unknown, |count| count.to_string()),
         "ProcessMemBytes": group.and_then(|group| group.memory).map(Bytes::get),
         "DiskBytes": stats.disk.map(Bytes::get),

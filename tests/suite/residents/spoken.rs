@@ -1,6 +1,7 @@
 //! What is said of several sandboxes, of which not all are there, and of those that have ended.
 
 use super::Den;
+use super::TICK;
 use super::ending;
 
 #[test]
@@ -54,4 +55,18 @@ fn of_several_names_those_that_are_there_are_told_and_the_others_are_an_error() 
     let removed = den.aril(["volume", "rm", "gone", "here"]).expect_code(1);
     removed.expect_error("there is no such volume").expect_output("here\n");
     assert_eq!(den.ok("volume ls -q"), "");
+}
+
+#[test]
+fn amounts_are_for_people_in_the_table_and_exact_in_formats() {
+    let den = Den::new();
+    let id = den.start("--name one --memory 64m", TICK);
+    den.wait_for_log(&id, "tick");
+    let table = den.ok("stats --no-stream");
+    let row = table.lines().find(|line| line.contains("one")).expect("its row");
+    // The guest has a page of 64 KiB, and a MiB beside it.
+    assert!(row.contains(" 1.06MiB / 64MiB "), "{table}");
+    assert!(row.contains(" 0B / ") && !row.contains("bytes"), "{table}");
+    let exact = den.ok("stats --no-stream --format {{.MemUsage}}");
+    assert_eq!(exact, "1088 KiB / 64 MiB\n");
 }
