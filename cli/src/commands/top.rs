@@ -38,6 +38,7 @@ use super::Common;
 use super::logs;
 use super::stats;
 use super::stats::Sample;
+use crate::words;
 
 /// How many of the latest events are kept to be shown.
 const EVENTS_MAX: usize = 200;
@@ -182,7 +183,7 @@ fn shown(before: &[Sample], now: &[Sample]) -> Vec<Shown> {
             (0.0 < span).then(|| written / span)
         });
         Shown {
-            told: stats::told(one, &shares),
+            told: stats::in_words(one, &shares),
             status: super::ps::status(&one.resident),
             share: shares.get(id).copied().unwrap_or_default(),
             rate: rate.unwrap_or_default(),
@@ -194,6 +195,22 @@ fn shown(before: &[Sample], now: &[Sample]) -> Vec<Shown> {
 impl Shown {
     fn text(&self, name: &str) -> String {
         aril::printable(self.told[name].as_str().unwrap_or_default())
+    }
+
+    /// What stands in a column.
+    fn cell(&self, column: &str) -> String {
+        match column {
+            "SANDBOX ID" => self.text("ID"),
+            // One without a name has its id at least.
+            "NAME" if self.text("Name").is_empty() => self.text("ID"),
+            "NAME" => self.text("Name"),
+            "CPU %" => self.text("CPUPerc"),
+            "MEM USAGE / LIMIT" => self.text("MemUsage"),
+            "MEM %" => self.text("MemPerc"),
+            "IN / OUT" => self.text("StreamIO"),
+            "OUT/s" => rate(self.rate),
+            _ => self.status.clone(),
+        }
     }
 
     fn number(&self, name: &str) -> u64 {
@@ -221,13 +238,13 @@ impl Screen {
                 .areas(frame.area());
         let shares: f64 = self.rows.iter().map(|row| row.share).sum();
         let memory = self.rows.iter().map(|row| row.number("MemBytes")).sum();
-        let memory = aril::Bytes::new(memory);
+        let memory = words::memory(memory);
         let summary = format!(
             "{} sandboxes, {shares:.1}% of a processor, {memory} of memory",
             self.rows.len()
         );
         frame.render_widget(Line::from(summary).bold(), top);
-        frame.render_widget(self.table(), middle);
+        frame.render_widget(self.table(middle.width), middle);
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         // The border takes a line.
         let room = usize::from(bottom.height.saturating_sub(1));
@@ -237,45 +254,129 @@ impl Screen {
         frame.render_widget(Paragraph::new(lines).block(block), bottom);
     }
 
-    fn table(&self) -> Table<'_> {
-        let heads = [
-            ("SANDBOX ID", None),
-            ("NAME", Some(Order::Name)),
-            ("CPU %", Some(Order::Processor)),
-            ("MEM USAGE / LIMIT", Some(Order::Memory)),
-            ("MEM %", None),
-            ("IN / OUT", None),
-            ("OUT/s", Some(Order::Output)),
-            ("STATUS", None),
-        ];
-        let head = heads.map(|(text, order)| {
-            let cell = Cell::from(text);
-            if order == Some(self.order) { cell.reversed() } else { cell }
+    /// The table within so many columns of a terminal.
+    fn table(&self, width: u16) -> Table<'_> {
+        let cells = |column: &Column| {
+            let cells = self.rows.iter().map(|row| row.cell(column.name));
+            cells.collect::<Vec<_>>()
+        };
+        let all = COLUMNS.iter().map(|column| (column, cells(column))).collect();
+        let shown = fitted(all, self.order, width);
+        let head = shown.iter().map(|shown| {
+            let cell = Cell::from(shown.column.name);
+            if shown.column.order == Some(self.order) { cell.reversed() } else { cell }
         });
-        let rows = self.rows.iter().map(|row| {
-            Row::new([
-                row.text("ID"),
-                row.text("Name"),
-                row.text("CPUPerc"),
-                row.text("MemUsage"),
-                row.text("MemPerc"),
-                row.text("StreamIO"),
-                rate(row.rate),
-                row.status.clone(),
-            ])
+        let head = Row::new(head.collect::<Vec<_>>()).bold();
+        let rows = (0..self.rows.len()).map(|at| {
+            let cells = shown.iter().map(|shown| cut(&shown.cells[at], shown.width));
+            Row::new(cells.collect::<Vec<_>>())
         });
-        let widths = [
-            Constraint::Length(12),
-            Constraint::Min(12),
-            Constraint::Length(8),
-            Constraint::Length(22),
-            Constraint::Length(8),
-            Constraint::Length(22),
-            Constraint::Length(10),
-            Constraint::Min(16),
-        ];
-        Table::new(rows, widths).header(Row::new(head).bold())
+        let widths = shown.iter().map(|shown| Constraint::Length(shown.width));
+        Table::new(rows.collect::<Vec<_>>(), widths.collect::<Vec<_>>())
+            .header(head)
+            .column_spacing(GAP)
     }
+}
+
+/// What lies between two columns.
+const GAP: u16 = 1;
+
+/// A column of the table.
+struct Column {
+    name: &'static str,
+    /// What is sorted by it.
+    order: Option<Order>,
+    /// Which one goes first where there is no room: that of the highest number. The one that is sorted
+    /// by has 1.
+    spare: u8,
+    /// How wide it is at least, so that it does not jump as what is in it changes.
+    usual: u16,
+    /// Text may be cut to that, and no number is.
+    is_text: bool,
+}
+
+impl Column {
+    fn spare(&self, order: Order) -> u8 {
+        if self.order == Some(order) { self.spare.min(1) } else { self.spare }
+    }
+}
+
+const COLUMNS: [Column; 8] = [
+    Column { name: "SANDBOX ID", usual: 12, order: None, spare: 6, is_text: false },
+    Column { name: "NAME", usual: 12, order: Some(Order::Name), spare: 0, is_text: true },
+    Column { name: "CPU %", usual: 7, order: Some(Order::Processor), spare: 2, is_text: false },
+    Column {
+        name: "MEM USAGE / LIMIT",
+        usual: 19,
+        order: Some(Order::Memory),
+        spare: 3,
+        is_text: false,
+    },
+    Column { name: "MEM %", usual: 7, order: None, spare: 7, is_text: false },
+    Column { name: "IN / OUT", usual: 17, order: None, spare: 8, is_text: false },
+    Column { name: "OUT/s", usual: 7, order: Some(Order::Output), spare: 5, is_text: false },
+    // `Up 59 seconds` is whole, and of `Up 59 seconds (Paused)` its beginning.
+    Column { name: "STATUS", usual: 13, order: None, spare: 4, is_text: true },
+];
+
+/// A column that is shown.
+struct Fitted<'a> {
+    column: &'a Column,
+    cells: Vec<String>,
+    width: u16,
+}
+
+/// The columns for which there is room, of the width that each gets.
+fn fitted(all: Vec<(&Column, Vec<String>)>, order: Order, room: u16) -> Vec<Fitted<'_>> {
+    let length = |text: &str| u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
+    let mut shown: Vec<_> = all
+        .into_iter()
+        .map(|(column, cells)| {
+            let widest = cells.iter().map(|cell| length(cell)).max().unwrap_or(0);
+            Fitted { column, width: widest.max(column.usual), cells }
+        })
+        .collect();
+    loop {
+        let mut over = sum(&shown, |shown| shown.width).saturating_sub(room);
+        if over == 0 {
+            return shown;
+        }
+        let is_last = shown.len() == 1;
+        if is_last || sum(&shown, Fitted::least) <= room {
+            // The name gives last.
+            for shown in shown.iter_mut().rev() {
+                let spare = if is_last { shown.width } else { shown.width - shown.least() };
+                let less = over.min(spare);
+                shown.width -= less;
+                over -= less;
+            }
+            return shown;
+        }
+        let most = shown.iter().map(|shown| shown.column.spare(order)).max();
+        shown.retain(|shown| Some(shown.column.spare(order)) != most);
+    }
+}
+
+/// How much room these take, with what lies between them.
+fn sum<'a>(shown: &[Fitted<'a>], width: impl Fn(&Fitted<'a>) -> u16) -> u16 {
+    let widths = shown.iter().map(|shown| width(shown).saturating_add(GAP));
+    widths.fold(0, u16::saturating_add).saturating_sub(GAP)
+}
+
+impl Fitted<'_> {
+    /// The narrowest that it may be.
+    fn least(&self) -> u16 {
+        if self.column.is_text { self.column.usual } else { self.width }
+    }
+}
+
+/// A text in so many columns, with a sign where some of it is left out.
+fn cut(text: &str, width: u16) -> String {
+    let width = usize::from(width);
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Bytes in a second, as people read them.
@@ -290,6 +391,52 @@ fn rate(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(id: &str, name: &str) -> Shown {
+        let told = serde_json::json!({
+            "ID": id, "Name": name, "CPUPerc": "199.87%", "MemUsage": "1023MiB / unlimited",
+            "MemPerc": "100.00%", "StreamIO": "1.23MB / 4.56MB", "MemBytes": 1_u64 << 30,
+        });
+        Shown { told, status: "Up 59 seconds (Paused)".to_owned(), share: 199.87, rate: 1500.0 }
+    }
+
+    fn drawn(screen: &Screen, width: u16) -> String {
+        let backend = ratatui::backend::TestBackend::new(width, 10);
+        let mut terminal = ratatui::Terminal::new(backend).expect("a terminal");
+        terminal.draw(|frame| screen.draw(frame)).expect("drawn");
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn no_number_is_cut_however_narrow_the_terminal_is() {
+        let rows = vec![row("0123456789ab", "a-name-of-some-length"), row("ba9876543210", "")];
+        let mut screen = Screen { order: Order::Processor, rows, events: Arc::default() };
+        for width in 20..160 {
+            let shown = drawn(&screen, width);
+            let line = shown.lines().find(|line| line.contains("a-name")).expect("its row");
+            let (head, row) = (shown.lines().nth(1).unwrap_or_default(), line);
+            for (head_of, whole) in [
+                ("SANDBOX ID", "0123456789ab"),
+                ("CPU %", "199.87%"),
+                ("MEM USAGE / LIMIT", "1023MiB / unlimited"),
+                ("MEM %", "100.00%"),
+                ("IN / OUT", "1.23MB / 4.56MB"),
+                ("OUT/s", "1.5kB"),
+                ("STATUS", "Up 59 second"),
+            ] {
+                assert_eq!(head.contains(head_of), row.contains(whole), "{width}: {shown}");
+            }
+            assert!(head.contains("NAME") && shown.contains("ba9876543210"), "{width}: {shown}");
+        }
+        let shown = drawn(&screen, 80);
+        for whole in ["199.87%", "1023MiB / unlimited", "1.5kB", "Up 59 second"] {
+            assert!(shown.contains(whole), "{shown}");
+        }
+        assert!(drawn(&screen, 160).contains("a-name-of-some-length"));
+        // What is sorted by is there for longest.
+        screen.order = Order::Output;
+        assert!(drawn(&screen, 30).contains("OUT/s"));
+    }
 
     #[test]
     fn rates_are_short_and_have_units() {
