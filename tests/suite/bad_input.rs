@@ -362,6 +362,62 @@ fn a_command_line_that_makes_no_sense_is_refused_as_ours() {
     }
 }
 
+#[test]
+fn a_verb_of_another_tool_is_told_what_to_write_instead() {
+    let bench = Bench::new();
+
+    for (line, text) in [
+        ("restart web", "`aril stop NAME`, `aril rm NAME`, and `aril run -d --name NAME`"),
+        ("start web", "is not started again: `aril rm NAME`"),
+        ("create app", "`aril run -d` makes a sandbox and starts it"),
+        ("container ls -a", "tip: `aril ps`\n"),
+        ("container stop web", "the verbs stand alone: `aril ps`, `aril stop NAME`"),
+        ("image ls", "tip: `aril images`\n"),
+        ("image pull app", "the verbs stand alone: `aril images`"),
+        ("version", "tip: `aril --version`\n"),
+        ("info", "`aril doctor`"),
+        ("system prune -af", "tip: `aril prune`\n"),
+        ("volume prune", "`aril volume rm NAME`"),
+        ("app.wasm", "tip: `aril run app.wasm`\n"),
+    ] {
+        let outcome = bench.aril(line.split(' ')).outcome().expect_code(125).expect_output("");
+        let outcome = outcome.expect_error("unrecognized subcommand").expect_error(text);
+        assert_eq!(outcome.stderr.matches("tip:").count(), 1, "{outcome:#?}");
+    }
+    // What is like one of ours is told as before.
+    bench
+        .aril(["stp"])
+        .outcome()
+        .expect_code(125)
+        .expect_error("a similar subcommand exists: 'stop'");
+}
+
+#[test]
+fn a_flag_is_called_as_it_was_typed() {
+    let bench = Bench::new();
+
+    for (line, flag) in [
+        ("logs --tail abc web", "--tail <LINES>"),
+        ("logs --tail=abc web", "--tail <LINES>"),
+        ("logs --lines abc web", "--lines <LINES>"),
+        ("run --timeout abc guest.wat", "--timeout <TIME>"),
+    ] {
+        let outcome = bench.aril(line.split(' ')).outcome().expect_code(125);
+        outcome.expect_error(&format!("invalid value 'abc' for '{flag}'"));
+    }
+}
+
+#[test]
+fn a_login_without_what_it_needs_says_all_of_it() {
+    let bench = Bench::new();
+
+    let outcome = bench.aril(["login"]).outcome().expect_code(125).expect_error("<REGISTRY>");
+    let outcome = outcome.expect_error("--username <USERNAME>");
+    outcome.expect_error("aril login [OPTIONS] -u USERNAME --password-stdin REGISTRY");
+    let nothing = bench.aril(["login", "registry.example", "-u", "ali"]).outcome();
+    nothing.expect_code(125).expect_error("a password is expected on standard input");
+}
+
 // --- Texts.
 
 #[test]

@@ -185,7 +185,7 @@ fn each<T>(
     let code = match result {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => report::failure(&error),
-        Err(error) => report::usage(&usage::told(error)),
+        Err(error) => report::usage(&usage::told(error, &args, &Cli::command())),
     };
     spans::end();
     code

@@ -280,6 +280,7 @@ impl Shown {
 /// The login is kept in `auth.json` beside `registries.toml`, readable by this user alone; logins that
 /// docker keeps are used as well.
 #[derive(Args, Debug)]
+#[command(override_usage = "aril login [OPTIONS] -u USERNAME --password-stdin REGISTRY")]
 pub(super) struct LogIn {
     /// The registry, as it stands before the first `/` of a name
     registry: String,
