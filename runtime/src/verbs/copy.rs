@@ -9,6 +9,7 @@ use crate::platform::tree::Directory;
 use crate::rootfs::ExchangeError;
 use crate::rootfs::Thing;
 use crate::roster::Answer;
+use crate::roster::Life;
 use crate::roster::Request;
 
 use super::residents::failed;
@@ -76,6 +77,11 @@ impl Runtime {
     ) -> Result<(Directory, String, bool), Error> {
         let roster = self.roster()?;
         let id = roster.find(name).map_err(told(doing, name))?;
+        if roster.get(&id).is_ok_and(|resident| resident.life == Life::Exited) {
+            let reason = "it has ended, and the files of its own are gone with it: only those that it \
+                          was granted are left, on this host (`-v`); copy while it runs";
+            return Err(failed(doing, name, ErrorKind::Denied, reason));
+        }
         let unheard = |error| self.unheard(doing, name, &id, error);
         let mut line = roster.connect(&id).map_err(unheard)?;
         let request = Request::Files(path.to_owned());

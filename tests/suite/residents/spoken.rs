@@ -58,6 +58,18 @@ fn of_several_names_those_that_are_there_are_told_and_the_others_are_an_error() 
 }
 
 #[test]
+fn what_is_copied_of_one_that_has_ended_is_told_to_be_gone_and_what_is_left() {
+    let den = Den::new();
+    den.start("--name one", &ending(0));
+    den.ok("wait one");
+    den.bench.file("x", "");
+    for line in ["cp one:/x .", "cp x one:/x"] {
+        let outcome = den.aril(line.split(' ')).expect_code(125).expect_error("it has ended");
+        outcome.expect_error("gone with it").expect_error("copy while it runs");
+    }
+}
+
+#[test]
 fn amounts_are_for_people_in_the_table_and_exact_in_formats() {
     let den = Den::new();
     let id = den.start("--name one --memory 64m", TICK);
