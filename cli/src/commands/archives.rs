@@ -105,7 +105,7 @@ pub(super) struct Save {
 
 impl Save {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let images = self.images.iter().map(|name| runtime.image(name));
         let images = images.collect::<Result<Vec<_>, _>>()?;
         match &self.output {

@@ -46,7 +46,7 @@ pub(super) struct Attach {
 
 impl Attach {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let plan = runtime.resident(&self.name)?.plan;
         let mut show = Show { input: plan.interactive && !self.no_stdin, ..Show::default() };
         if plan.terminal && show.input {
@@ -134,7 +134,7 @@ impl Exec {
             // Nothing leaves it: it ends with this command.
             show.terminal = Some(DetachKeys::none());
         }
-        let attachment = self.common.runtime()?.run_beside(&name, program)?;
+        let attachment = self.common.keeping()?.run_beside(&name, program)?;
         if show.terminal.is_some() {
             show.notices = Some((Notices::take_over(), leaving()));
         }

@@ -48,7 +48,7 @@ impl Complete {
     }
 
     fn names(&self, taken: Taken, begun: &str) -> BTreeSet<String> {
-        let Ok(runtime) = self.common.runtime() else { return BTreeSet::new() };
+        let Ok(runtime) = self.common.keeping() else { return BTreeSet::new() };
         let mut names = BTreeSet::new();
         if taken.sandboxes
             && let Ok((all, _damaged)) = runtime.residents()

@@ -30,7 +30,8 @@ impl Doctor {
         if self.store {
             return check(&self.common.runtime()?);
         }
-        let (findings, broken) = match self.common.runtime() {
+        let opened = self.common.builder().and_then(|builder| Ok(builder.open()?));
+        let (findings, broken) = match opened {
             Ok(runtime) => (runtime.doctor(), None),
             // All else is told as well, as if there were a place for machine code.
             Err(error) => {

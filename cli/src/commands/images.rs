@@ -80,7 +80,7 @@ impl Row {
 
 impl Images {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let mut listed = self.common.runtime()?.images()?;
+        let mut listed = self.common.keeping()?.images()?;
         if let Some(name) = &self.name {
             let wanted: Reference = name.parse()?;
             let with_tag = wanted.to_string() == *name;
@@ -141,7 +141,7 @@ pub(super) struct Tag {
 
 impl Tag {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         runtime.tag(&runtime.image(&self.image)?, &self.name)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -160,7 +160,7 @@ pub(super) struct Rmi {
 
 impl Rmi {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let removed = self.common.runtime()?.remove_images(&self.images)?;
+        let removed = self.common.keeping()?.remove_images(&self.images)?;
         let mut code = ExitCode::SUCCESS;
         for name in removed.names {
             match name {
@@ -197,7 +197,7 @@ pub(super) struct Prune {
 
 impl Prune {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         if !self.images {
             // With their logs; what they alone used of images is of no use from then on.
             let removed = runtime.prune_residents()?;

@@ -39,7 +39,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let (mut all, mut code) = (Vec::new(), ExitCode::SUCCESS);
         for name in &self.names {
             match self.described(&runtime, name) {

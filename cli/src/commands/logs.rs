@@ -118,7 +118,7 @@ impl Printer {
 
 impl Logs {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let last = self.lines.and_then(|Count(count)| count);
         let query = LogQuery { last, since: self.since, until: self.until };
         let mut printer =
@@ -180,7 +180,7 @@ impl Events {
                 anyhow::bail!("`{filter}` is no filter such as `sandbox=web` or `event=die`");
             }
         }
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let format = if self.json { Some("json") } else { self.format.as_deref() };
         let mut failure = None;
         runtime.happenings(self.follow, |happening| {

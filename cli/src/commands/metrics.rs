@@ -100,7 +100,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 impl Metrics {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         // What does not work now is told now, and not at the first scrape.
         let samples = sample(&runtime)?;
         if self.once {

@@ -134,12 +134,23 @@ struct Common {
 }
 
 impl Common {
+    /// For who compiles or runs something.
     fn runtime(&self) -> anyhow::Result<Runtime> {
-        Ok(self.builder()?.open()?)
+        opened(self.builder()?)
+    }
+
+    /// For who looks at what is there: where machine code is kept is of no concern then.
+    fn keeping(&self) -> anyhow::Result<Runtime> {
+        // Nobody asks for a folder that the environment does not name.
+        let cache = folders::cache(self.cache.clone()).unwrap_or_default();
+        Ok(self.with_data(Runtime::builder(cache))?.open_lazily())
     }
 
     fn builder(&self) -> anyhow::Result<RuntimeBuilder> {
-        let builder = Runtime::builder(folders::cache(self.cache.clone())?);
+        self.with_data(Runtime::builder(folders::cache(self.cache.clone())?))
+    }
+
+    fn with_data(&self, builder: RuntimeBuilder) -> anyhow::Result<RuntimeBuilder> {
         // Only who asks for an image needs a place for them.
         Ok(match folders::data(self.data.clone()) {
             Some(data) => builder.data(data?),
@@ -148,17 +159,6 @@ impl Common {
     }
 }
 
-/// Whether a command line of these words launches a guest in this process, most probably.
-pub(crate) fn launch_a_guest(words: &[&OsStr]) -> bool {
-    let words = words.get(1..).unwrap_or_default();
-    let is = |at: usize, word: &str| words.get(at).is_some_and(|found| *found == word);
-    detached::begins_keeper(words) && is(1, "run") || is(0, "run") && !detached::has_begun()
-}
-
-/// Runs the command line of this process.
-pub(crate) fn main() -> ExitCode {
-    let args = detached::unmarked(std::env::args_os().collect());
-    let result = if args.get(1).is_some_and(|verb| verb == "run") {
 /// Does something with each of several things, and prints what that says. All are tried, and what
 /// failed is said of each.
 fn each<T>(
@@ -178,6 +178,17 @@ fn each<T>(
     Ok(if failed { ExitCode::from(report::UNDONE) } else { ExitCode::SUCCESS })
 }
 
+/// Whether a command line of these words launches a guest in this process, most probably.
+pub(crate) fn launch_a_guest(words: &[&OsStr]) -> bool {
+    let words = words.get(1..).unwrap_or_default();
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|found| *found == word);
+    detached::begins_keeper(words) && is(1, "run") || is(0, "run") && !detached::has_begun()
+}
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    let args = detached::unmarked(std::env::args_os().collect());
+    let result = if args.get(1).is_some_and(|verb| verb == "run") {
         RunOnly::try_parse_from(&args[1..]).map(|only| only.run.execute())
     } else {
         Cli::try_parse_from(&args).map(Cli::execute)
@@ -192,6 +203,14 @@ fn each<T>(
 }
 
 pub(crate) use detached::split_keeper;
+
+/// Opens a runtime that keeps machine code, or says where else that could be kept.
+fn opened(builder: RuntimeBuilder) -> anyhow::Result<Runtime> {
+    builder.open().map_err(|error| {
+        let error = anyhow::Error::from(error);
+        anyhow::anyhow!("{error:#}; name another folder with `--cache`, or by ARIL_CACHE_DIR")
+    })
+}
 
 /// Whether this process keeps a sandbox for as long as that is there.
 pub(crate) fn goes_on_alone() -> bool {

@@ -147,7 +147,7 @@ impl Ps {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let filters: Vec<_> =
             self.filters.iter().map(|text| Filter::parse(text)).collect::<Result<_, _>>()?;
-        let (mut all, damaged) = self.common.runtime()?.residents()?;
+        let (mut all, damaged) = self.common.keeping()?.residents()?;
         let asks_for_ended =
             filters.iter().any(|one| matches!(one, Filter::Status(_) | Filter::Exited(_)));
         let newest = if self.latest { Some(1) } else { self.last };

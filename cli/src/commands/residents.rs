@@ -57,7 +57,7 @@ impl Stop {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let stop =
             |runtime: &Runtime, name: &str| runtime.stop_resident(name, self.time).map(|_code| ());
-        each(&self.common.runtime()?, &self.names, stop)
+        each(&self.common.keeping()?, &self.names, stop)
     }
 }
 
@@ -111,7 +111,7 @@ impl Kill {
             }
             Ok(())
         };
-        each(&self.common.runtime()?, &self.names, kill)
+        each(&self.common.keeping()?, &self.names, kill)
     }
 }
 
@@ -133,7 +133,7 @@ pub(super) struct Rm {
 
 impl Rm {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let mut names = self.names;
         if self.force {
             // One that is not there was not removed, and is no failure.
@@ -168,7 +168,7 @@ pub(super) struct Wait {
 
 impl Wait {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         super::each(&self.names, |name| Ok(runtime.wait_for_resident(name)?.to_string()))
     }
 }
@@ -188,7 +188,7 @@ pub(super) struct Pause {
 
 impl Pause {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        each(&self.common.runtime()?, &self.names, Runtime::pause_resident)
+        each(&self.common.keeping()?, &self.names, Runtime::pause_resident)
     }
 }
 
@@ -205,7 +205,7 @@ pub(super) struct Resume {
 
 impl Resume {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        each(&self.common.runtime()?, &self.names, Runtime::resume_resident)
+        each(&self.common.keeping()?, &self.names, Runtime::resume_resident)
     }
 }
 
@@ -226,7 +226,7 @@ pub(super) struct Rename {
 
 impl Rename {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        self.common.runtime()?.rename_resident(&self.name, &self.new)?;
+        self.common.keeping()?.rename_resident(&self.name, &self.new)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -251,7 +251,7 @@ pub(super) struct Cp {
 
 impl Cp {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         if self.from == "-" || self.to == "-" {
             bail!(
                 "archives are neither read nor written: `-` is no path; a file of that name is `./-`"
@@ -295,6 +295,6 @@ impl Update {
             bail!("nothing is to be changed: name a limit, such as `--memory 128m`");
         }
         let update = |runtime: &Runtime, name: &str| runtime.update_resident(name, changes);
-        each(&self.common.runtime()?, &self.names, update)
+        each(&self.common.keeping()?, &self.names, update)
     }
 }

@@ -264,10 +264,10 @@ impl Run {
     fn ready(&mut self) -> anyhow::Result<Box<Ready>> {
         spans::begin("run");
         let builder = self.common.builder()?;
-        let runtime = match &self.cgroup_parent {
-            Some(parent) => builder.cgroup_parent(parent).open()?,
-            None => builder.open()?,
-        };
+        let runtime = super::opened(match &self.cgroup_parent {
+            Some(parent) => builder.cgroup_parent(parent),
+            None => builder,
+        })?;
         let image = self.image_to_run(&runtime)?;
         let (mut spec, volumes) = self.spec(image.as_ref())?;
         let enrolment = self.enrol(&runtime, &spec)?;
@@ -338,7 +338,7 @@ impl Run {
             return Ok(Some(ExitCode::SUCCESS));
         }
         let terminal = has_terminal.then(|| self.detach_keys.clone());
-        foreground::show(&self.common.runtime()?, id, self.interactive, terminal).map(Some)
+        foreground::show(&self.common.keeping()?, id, self.interactive, terminal).map(Some)
     }
 
     /// Whether it is a sandbox that others find, and that goes on without this process.

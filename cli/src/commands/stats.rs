@@ -85,7 +85,7 @@ pub(super) fn shares(before: &[Sample], now: &[Sample]) -> HashMap<String, f64> 
 
 impl Stats {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let mut before = sample(&runtime, &self.names)?;
         // Who reads it as it comes, or by a program, is not shown a screen again and again.
         let clears = !self.no_stream && self.format.is_none() && io::stdout().is_terminal();

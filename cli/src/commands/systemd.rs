@@ -40,7 +40,7 @@ struct Systemd {
 impl Generate {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let What::Systemd(systemd) = self.what;
-        let resident = systemd.common.runtime()?.resident(&systemd.name)?;
+        let resident = systemd.common.keeping()?.resident(&systemd.name)?;
         let program = std::env::current_exe().context("cannot find this program")?;
         let program = program.to_str().context("the path of this program is not UTF-8")?;
         let folders = ["ARIL_DATA_DIR", "ARIL_CACHE_DIR"].map(|name| (name, std::env::var(name)));

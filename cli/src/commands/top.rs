@@ -97,7 +97,7 @@ impl Top {
         if !io::stdout().is_terminal() {
             bail!("this is for a terminal: `aril stats --no-stream` prints what sandboxes use");
         }
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         // What cannot be shown is said before the terminal is taken.
         let before = stats::sample(&runtime, &self.names)?;
         let events = watched(&runtime)?;

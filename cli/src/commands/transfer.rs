@@ -184,7 +184,7 @@ pub(super) struct Push {
 
 impl Push {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let image = runtime.image(&self.image)?;
         let mut registries = self.registry.registries(self.image.registry())?;
         if let Some(path) = &self.sign_by_sigstore_private_key {

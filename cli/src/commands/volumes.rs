@@ -90,14 +90,14 @@ impl Volumes {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Create(create) => {
-                create.common.runtime()?.create_volume(&create.name)?;
+                create.common.keeping()?.create_volume(&create.name)?;
                 report::line(format_args!("{}", create.name))?;
                 Ok(ExitCode::SUCCESS)
             }
             Verb::Ls(list) => list.execute().map(|()| ExitCode::SUCCESS),
             Verb::Inspect(inspect) => inspect.execute(),
             Verb::Rm(remove) => {
-                let runtime = remove.common.runtime()?;
+                let runtime = remove.common.keeping()?;
                 super::each(&remove.names, |name| {
                     match runtime.remove_volume(name) {
                         Err(error) if remove.force && error.kind() == aril::ErrorKind::NotFound => {
@@ -113,7 +113,7 @@ impl Volumes {
 
 impl Inspect {
     fn execute(&self) -> anyhow::Result<ExitCode> {
-        let runtime = self.common.runtime()?;
+        let runtime = self.common.keeping()?;
         let (mut found, mut code) = (Vec::new(), ExitCode::SUCCESS);
         for name in &self.names {
             match find(&runtime, name) {
@@ -132,7 +132,7 @@ impl Inspect {
 
 impl List {
     fn execute(&self) -> anyhow::Result<()> {
-        let volumes = self.common.runtime()?.volumes()?;
+        let volumes = self.common.keeping()?.volumes()?;
         if let Some(format) = self.format.as_deref().filter(|format| *format != "table") {
             for volume in &volumes {
                 report::line(format_args!("{}", inspect::formatted(&told(volume), format)?))?;

@@ -73,7 +73,7 @@ impl Runtime {
         } else {
             report.good("images", format!("none: there is no `{}` yet", content.display()));
         }
-        let cache = self.inner.cache.check(&mut read);
+        let cache = self.artifacts()?.check(&mut read);
         report.good(
             "artifact cache",
             match cache.foreign {

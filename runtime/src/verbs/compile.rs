@@ -48,7 +48,8 @@ impl Runtime {
         kind: Kind,
         waiting: &mut dyn FnMut(Duration),
     ) -> Result<(Known, Verified), NotCompiled> {
-        let cache = &self.inner.cache;
+        let cache =
+            self.artifacts().map_err(|error| NotCompiled::new(ErrorKind::Unavailable, error))?;
         let find = || {
             let known = cache.known_wasm(digest)?;
             cache.find(&known, kind).map(|artifact| (known, artifact))
@@ -58,7 +59,13 @@ impl Runtime {
             return Ok(found);
         }
         spans::cached(false);
-        let unavailable = |error| NotCompiled::new(ErrorKind::Unavailable, error);
+        let unavailable = |error: Cause| {
+            let told = crate::error::whole(&*error);
+            NotCompiled::new(
+                ErrorKind::Unavailable,
+                format!("{told}; make room, or name another folder (`--cache`, ARIL_CACHE_DIR)"),
+            )
+        };
         let started = Instant::now();
         let mut waiting = || waiting(started.elapsed());
         let _turn = cache
@@ -144,7 +151,7 @@ impl Runtime {
                 ErrorKind::Unavailable,
                 format!(
                     "the machine code cannot be written into `{}`: {reason}; make room, or name \
-                     another folder",
+                     another folder (`--cache`, ARIL_CACHE_DIR)",
                     settings.cache.display()
                 ),
             )),

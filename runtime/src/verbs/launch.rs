@@ -169,7 +169,7 @@ impl Runtime {
         self.inner.alive.fetch_add(1, Relaxed);
         let alive = Alive(Arc::clone(&self.inner));
         self.tick().map_err(failed)?;
-        let files = self.inner.files.get(&spec.capabilities, self.inner.cache.empty());
+        let files = self.inner.files.get(&spec.capabilities, self.artifacts()?.empty());
         let files = files.map_err(|error| failed(error.into()))?;
         sandbox::launch(&loaded, &spec, files, Box::new(alive)).map_err(failed)
     }
@@ -190,7 +190,7 @@ impl Runtime {
         match self.launch_worker(artifact, (spec, first), kind).await? {
             // Made by another build, or broken where its footer cannot tell: once more.
             Err(LaunchError::Stale { .. }) => {
-                self.inner.cache.forget(&artifact.inner.known, kind);
+                self.artifacts()?.forget(&artifact.inner.known, kind);
                 self.launch_worker(artifact, (spec, first), kind).await?.map_err(failed)
             }
             launched => launched.map_err(failed),
@@ -250,7 +250,7 @@ impl Runtime {
             artifact: code.file(),
             known: artifact.inner.known,
             kind,
-            empty: self.inner.cache.empty(),
+            empty: self.artifacts()?.empty(),
             cgroups: self.cgroups(),
             beside: first,
         };

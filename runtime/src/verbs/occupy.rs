@@ -67,7 +67,7 @@ impl Runtime {
             drop(span);
             report(outcome)
         };
-        sandbox::occupy(&loaded, spec, self.inner.cache.empty(), occupation, Box::new(report))
-            .map_err(failed)
+        let empty = self.artifacts()?.empty();
+        sandbox::occupy(&loaded, spec, empty, occupation, Box::new(report)).map_err(failed)
     }
 }

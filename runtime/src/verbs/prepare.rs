@@ -253,7 +253,8 @@ impl Runtime {
             return Err(not_wasm(&format!("it is larger than {}", Bytes::new(WASM_SIZE_MAX))));
         }
         let identity = files::identity(&metadata);
-        let cache = &self.inner.cache;
+        let cache =
+            self.artifacts().map_err(|error| NotCompiled::new(ErrorKind::Unavailable, error))?;
         if let Some(known) = identity.as_ref().and_then(|identity| cache.known_file(identity))
             && expected.is_none_or(|expected| expected == known.digest)
             && let Some(artifact) = cache.find(&known, kind)
@@ -306,7 +307,7 @@ impl Runtime {
         let ArtifactInner { known, found, .. } = &*artifact.inner;
         let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
         let found = found.filter(|(other, _)| *other == kind).map(|(_, verified)| verified);
-        found.or_else(|| self.inner.cache.find(known, kind))
+        found.or_else(|| self.artifacts().ok()?.find(known, kind))
     }
 
     /// The machine code, not yet mapped.
@@ -329,7 +330,7 @@ impl Runtime {
         engine: impl Fn(Place) -> Result<Engine, Error>,
     ) -> Result<(Engine, Code), Error> {
         let known = &artifact.inner.known;
-        let cache = &self.inner.cache;
+        let cache = self.artifacts()?;
         let compiled = || self.compile_again(artifact, kind);
         let verified = self.code_of(artifact, kind)?;
         let chosen = engine(place)?;

@@ -42,7 +42,8 @@ pub struct Runtime {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) settings: RuntimeBuilder,
-    pub(super) cache: Cache,
+    /// Opened at once, or when somebody needs it.
+    cache: OnceLock<Cache>,
     /// Opened when the first image is asked for.
     pub(super) store: OnceLock<Store>,
     /// The engines that are shared by sandboxes, made when the first one needs them.
@@ -118,6 +119,19 @@ impl Runtime {
     /// The folder in which artifacts are kept.
     pub fn cache(&self) -> &Path {
         &self.inner.settings.cache
+    }
+
+    /// Where artifacts are kept.
+    pub(super) fn artifacts(&self) -> Result<&Cache, Error> {
+        let Inner { cache, settings, .. } = &*self.inner;
+        if let Some(cache) = cache.get() {
+            return Ok(cache);
+        }
+        let opened = Cache::open(&settings.cache).map_err(|source| Error::Open {
+            cache: settings.cache.clone(),
+            source: source.into(),
+        })?;
+        Ok(cache.get_or_init(|| opened))
     }
 
     /// The engine that all sandboxes of this kind share.
@@ -211,12 +225,18 @@ impl RuntimeBuilder {
     ///
     /// Fails where the folder for artifacts cannot be made, or is not this user's alone.
     pub fn open(self) -> Result<Runtime, Error> {
-        let cache = Cache::open(&self.cache)
-            .map_err(|source| Error::Open { cache: self.cache.clone(), source: source.into() })?;
-        Ok(Runtime {
+        let runtime = self.open_lazily();
+        runtime.artifacts()?;
+        Ok(runtime)
+    }
+
+    /// Opens the runtime, and the folder for artifacts when something is prepared or launched: what
+    /// looks at sandboxes and images works also where that folder cannot be used.
+    pub fn open_lazily(self) -> Runtime {
+        Runtime {
             inner: Arc::new(Inner {
                 settings: self,
-                cache,
+                cache: OnceLock::new(),
                 store: OnceLock::new(),
                 engines: Mutex::default(),
                 ticker: Mutex::default(),
@@ -227,6 +247,6 @@ impl RuntimeBuilder {
                 cgroups: OnceLock::new(),
                 root: Mutex::default(),
             }),
-        })
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What is said of several sandboxes, of which not all are there, and of those that have ended.
 
+use std::fs;
+
 use super::Den;
 use super::TICK;
 use super::ending;
@@ -81,4 +83,37 @@ fn amounts_are_for_people_in_the_table_and_exact_in_formats() {
     assert!(row.contains(" 0B / ") && !row.contains("bytes"), "{table}");
     let exact = den.ok("stats --no-stream --format {{.MemUsage}}");
     assert_eq!(exact, "1088 KiB / 64 MiB\n");
+}
+
+#[test]
+fn what_needs_no_machine_code_needs_no_place_for_it() {
+    let den = Den::new();
+    den.start("--name one", &ending(0));
+    den.ok("wait one");
+    let file = den.bench.file("file", "");
+    for line in [
+        "ps -a",
+        "logs one",
+        "inspect one",
+        "events",
+        "images",
+        "volume ls",
+        "metrics --once",
+        "wait one",
+        "complete -- rm ",
+        "rm one",
+        "prune",
+    ] {
+        let outcome = den.command(line.split(' ')).env("ARIL_CACHE_DIR", &file).outcome();
+        let outcome = outcome.expect_code(0);
+        assert_eq!(outcome.stderr, "", "`{line}`: {outcome:#?}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"", "nothing is put in its place");
+
+    den.bench.file("guest.wat", ending(0));
+    for line in ["run guest.wat", "compile guest.wat", "import guest.wat app:1"] {
+        let outcome = den.command(line.split(' ')).env("ARIL_CACHE_DIR", &file).outcome();
+        let outcome = outcome.expect_code(125).expect_error("it is not a directory");
+        outcome.expect_error("name another folder with `--cache`, or by ARIL_CACHE_DIR");
+    }
 }
