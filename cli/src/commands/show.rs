@@ -1,6 +1,7 @@
 //! The streams of a guest of another process, shown on those of this one.
 
 use std::io;
+use std::io::IsTerminal as _;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -79,8 +80,13 @@ impl Show {
             std::thread::Builder::new().spawn(hand_in).context("cannot read standard input")?;
         }
         let mut is_mid_line = false;
-        let shown = print(&mut attachment, is_raw, &mut is_mid_line);
+        let is_cooked = !is_raw && attachment.has_terminal() && io::stdout().is_terminal();
+        let mut lines = is_cooked.then(Lines::default);
+        let shown = print(&mut attachment, is_raw, &mut lines, &mut is_mid_line);
         drop(raw);
+        if lines.is_some_and(|lines| lines.held) {
+            let _unseen = io::stdout().write_all(b"\r");
+        }
         // What is said next stands in a line of its own.
         if is_raw && is_mid_line && !matches!(shown, Ok(Some((0, _)))) {
             let _unseen = io::stdout().write_all(b"\n");
@@ -98,12 +104,17 @@ impl Show {
 fn print(
     attachment: &mut Attachment,
     is_raw: bool,
+    lines: &mut Option<Lines>,
     is_mid_line: &mut bool,
 ) -> anyhow::Result<Option<Ended>> {
     let mut record = None;
     loop {
         let written = match attachment.next_piece().context("its keeper does not answer")? {
             Some(Piece::Output(bytes)) => {
+                let bytes = match lines {
+                    Some(lines) => lines.unreturned(&bytes),
+                    None => bytes,
+                };
                 *is_mid_line = bytes.last().is_some_and(|last| *last != b'\n');
                 let mut out = io::stdout();
                 out.write_all(&bytes).and_then(|()| out.flush())
@@ -126,6 +137,32 @@ fn print(
             None => return Ok(None),
         };
         written.map_err(report::unprinted)?;
+    }
+}
+
+/// Lines that the guest's terminal ended, for one that ends them itself.
+#[derive(Debug, Default)]
+struct Lines {
+    /// The last byte was a `\r`, of which nobody knows yet whether it ends a line.
+    held: bool,
+}
+
+impl Lines {
+    /// The bytes with `\n` for each `\r\n`. A `\r` at their end comes with the next ones: it shows
+    /// nothing.
+    fn unreturned(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut passed = Vec::with_capacity(bytes.len() + 1);
+        for &byte in bytes {
+            if std::mem::take(&mut self.held) && byte != b'\n' {
+                passed.push(b'\r');
+            }
+            if byte == b'\r' {
+                self.held = true;
+            } else {
+                passed.push(byte);
+            }
+        }
+        passed
     }
 }
 
@@ -182,6 +219,28 @@ fn heed(
                 return input.leave();
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_is_ended_once_wherever_its_end_is_torn() {
+        for (pieces, expected) in [
+            (&["one\r\ntwo\r\n"][..], "one\ntwo\n"),
+            (&["one\r", "\ntwo"], "one\ntwo"),
+            (&["50%\r100%\r\n"], "50%\r100%\n"),
+            (&["50%\r", "100%"], "50%\r100%"),
+            (&["a\r\r", "\r\n"], "a\r\r\n"),
+            (&["a\nb"], "a\nb"),
+        ] {
+            let mut lines = Lines::default();
+            let shown: Vec<u8> =
+                pieces.iter().flat_map(|piece| lines.unreturned(piece.as_bytes())).collect();
+            assert_eq!(String::from_utf8_lossy(&shown), expected, "{pieces:?}");
         }
     }
 }

@@ -44,6 +44,7 @@ pub enum Piece {
 #[derive(Debug)]
 pub struct Attachment {
     line: KeeperLine,
+    has_terminal: bool,
     writer: Arc<Writer>,
 }
 
@@ -110,6 +111,12 @@ impl Attachment {
                 Some(Frame::Input(_) | Frame::Resize { .. }) => continue,
             }));
         }
+    }
+
+    /// Whether what is written comes through a terminal of the program's own, which ends lines with
+    /// `\r\n`.
+    pub fn has_terminal(&self) -> bool {
+        self.has_terminal
     }
 
     /// The writer of the guest's input.
@@ -216,7 +223,13 @@ impl Runtime {
             return Err(failed(doing, name, ErrorKind::Denied, reason));
         }
         let writer = line.again().map_err(unheard)?;
-        Ok(Attachment { line, writer: Arc::new(Writer { line: writer, turn: Mutex::default() }) })
+        let has_terminal = match request {
+            Request::Exec(program) => program.terminal.is_some(),
+            // One that has ended and is gone by now says little more.
+            _ => roster.get(&id).is_ok_and(|resident| resident.plan.terminal),
+        };
+        let writer = Arc::new(Writer { line: writer, turn: Mutex::default() });
+        Ok(Attachment { line, has_terminal, writer })
     }
 
     /// Runs a program beside a guest that goes on alone, and attaches to it. It is ended with the

@@ -250,6 +250,18 @@ fn a_guest_sees_whether_it_has_a_terminal() {
 }
 
 #[test]
+fn a_terminal_that_only_shows_a_guests_ends_its_lines_once() {
+    let den = Den::new();
+    let guest = writing(&[(1, "one\\0atwo\\0a")]);
+    let mut seat = seated(&den, "-t --name one", &guest);
+    assert_eq!(seat.code(), Some(0), "{}", seat.shown());
+    seat.wait_for("two\r\n");
+    assert_eq!(seat.shown(), "one\r\ntwo\r\n");
+    // Elsewhere it is what the guest's terminal made of it, as docker has it.
+    foreground(&den, "-t --rm", &guest).outcome().expect_output("one\r\ntwo\r\n");
+}
+
+#[test]
 fn the_terminal_is_as_before_where_its_keeper_is_killed_and_where_we_are_asked_to_end() {
     let den = Den::new();
     let mut seat = seated(&den, "-it --name one", SPIN);
