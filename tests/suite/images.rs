@@ -597,7 +597,23 @@ fn an_archive_that_ends_early_is_refused_wherever_that_is() {
     let layers = [archive(&[("app.wasm", hello())])];
     let saved = archive(&docker_saved(&config_of(&layers), &layers, &json!(["made:1"])));
     bench.refuses(&[(bench.file("bad.tar", &saved[..3000]), 126, "load")]);
-    bench.refuses(&[(bench.file("bad.tar", "no archive at all\n".repeat(100)), 126, "load")]);
+    for text in ["no archive at all\n".repeat(100), "short".to_owned(), "\u{1b}[2J".repeat(1000)] {
+        for bytes in [text.clone().into_bytes(), gzip(text.as_bytes())] {
+            let said = "it is no archive: it is neither tar, nor tar compressed with gzip";
+            bench.refuses(&[(bench.file("bad.tar", bytes), 126, said)]);
+        }
+    }
+    // What is wrong further behind is told, and what is there instead is not.
+    let broken =
+        [&whole[..whole.len() - 1024], "no head of a file\n".repeat(100).as_bytes()].concat();
+    bench.refuses(&[(bench.file("bad.tar", broken), 126, "what follows its file number")]);
+    let long = serde_json::to_vec(&"A".repeat(100_000)).unwrap();
+    for name in ["index.json", "manifest.json"] {
+        bench.file("bad.tar", archive(&[(name, long.clone())]));
+        let outcome = bench.outcome("load -i bad.tar").expect_code(126);
+        let outcome = outcome.expect_error("is not what belongs there");
+        assert!(outcome.stderr.len() < 300, "{outcome:#?}");
+    }
     bench.fails("load -i nothing.tar", 125, "cannot open the archive `nothing.tar`");
 }
 

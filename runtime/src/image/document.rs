@@ -153,7 +153,7 @@ impl Document {
     /// Reads a document. It is what it holds; where it calls itself something else, it is refused,
     /// since others may have taken it for that.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, InvalidDocument> {
-        let not_json = |error: serde_json::Error| InvalidDocument::Syntax(error.to_string());
+        let not_json = |error: serde_json::Error| InvalidDocument::Syntax(json_fault(&error));
         if DOCUMENT_SIZE_MAX < bytes.len() as u64 {
             return Err(InvalidDocument::TooLarge);
         }
@@ -198,6 +198,18 @@ impl Document {
             Self::Index(index) => index.media_type.as_deref().unwrap_or(media::INDEX),
         }
     }
+}
+
+/// What is wrong with JSON of strangers, which may quote some of it: not more than a line of it.
+pub(crate) fn json_fault(error: &serde_json::Error) -> String {
+    /// What a person reads at a glance.
+    const LENGTH_MAX: usize = 200;
+    let told = error.to_string();
+    if told.len() <= LENGTH_MAX {
+        return told;
+    }
+    let (line, column) = (error.line(), error.column());
+    format!("what ends at line {line} column {column} is not what belongs there")
 }
 
 /// A text that is no manifest and no index.

@@ -24,6 +24,7 @@ pub(crate) use document::INDEX_DEPTH_MAX;
 pub(crate) use document::Index;
 pub(crate) use document::InvalidDocument;
 pub(crate) use document::Manifest;
+pub(crate) use document::json_fault;
 pub(crate) use document::media;
 
 use std::fmt;
@@ -115,7 +116,7 @@ impl Image {
         mut start_of: impl FnMut(&Descriptor) -> Result<Vec<u8>, E>,
     ) -> Result<Self, NotAnImage> {
         let parsed = ImageConfig::parse(config)
-            .map_err(|error| NotAnImage::Config { reason: error.to_string() })?;
+            .map_err(|error| NotAnImage::Config { reason: json_fault(&error) })?;
         let diff_ids = parsed.diff_ids();
         let mut files = Vec::new();
         let mut wasm = Vec::new();

@@ -14,7 +14,6 @@ use crate::content::NAME;
 use crate::content::Store;
 use crate::content::StoreError;
 use crate::digest::Digest;
-use crate::error::Cause;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::image::DOCUMENT_SIZE_MAX;
@@ -25,6 +24,7 @@ use crate::image::Image;
 use crate::image::Index;
 use crate::image::Manifest;
 use crate::image::Reference;
+use crate::image::json_fault;
 use crate::image::media;
 use crate::platform::files;
 
@@ -34,8 +34,11 @@ use super::bounds::room_for;
 use super::images::Failure;
 use super::images::failed;
 use super::images::image_of;
-use super::images::kind_of;
 use super::images::verify_digest;
+use super::refused::no_archive;
+use super::refused::not_runnable;
+use super::refused::of_store;
+use super::refused::unreadable;
 use super::runtime::Runtime;
 
 /// The most files of an archive: each image has a handful.
@@ -130,27 +133,6 @@ fn settled<T>(store: &Store, lease: Lease<'_>, loaded: Result<T, Failure>) -> Re
         let _left_behind = store.withdraw(lease);
     }
     loaded
-}
-
-fn of_store(error: StoreError) -> Failure {
-    (kind_of(&error), error.into())
-}
-
-fn not_runnable(reason: impl Into<Cause>) -> Failure {
-    (ErrorKind::NotRunnable, reason.into())
-}
-
-fn unreadable(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::NotFound => (ErrorKind::NotFound, error.into()),
-        _ => not_runnable(error),
-    }
-}
-
-/// What is told of something that is no archive, which may quote some of it.
-fn no_archive(error: &io::Error) -> Failure {
-    let told: String = error.to_string().chars().take(100).collect();
-    not_runnable(format!("it is no archive: {}", told.escape_debug()))
 }
 
 /// Finds out that each is a whole image, and only then gives them their names.
@@ -360,7 +342,7 @@ impl Archive {
         let mut archive = tar::Archive::new(plain);
         let mut count = 0;
         for entry in archive.entries().map_err(unreadable)? {
-            let entry = entry.map_err(|error| no_archive(&error))?;
+            let entry = entry.map_err(|error| no_archive(&error, count))?;
             count += 1;
             if FILES_MAX < count {
                 return Err(not_runnable(format!("it holds more than {FILES_MAX} files")));
@@ -370,7 +352,7 @@ impl Archive {
         // Behind the last file there is filling, and the end of what is compressed, which tells
         // whether all of it came. Whoever writes into a pipe is heard out.
         let rest = &mut archive.into_inner().take(REST_MAX);
-        io::copy(rest, &mut io::sink()).map_err(|error| no_archive(&error))?;
+        io::copy(rest, &mut io::sink()).map_err(|error| no_archive(&error, count))?;
         Ok(found)
     }
 
@@ -434,8 +416,9 @@ impl Archive {
                  (it has no `manifest.json`)",
             ));
         };
-        let saved: Vec<Saved> = serde_json::from_slice(text)
-            .map_err(|error| not_runnable(format!("its `manifest.json` is none: {error}")))?;
+        let saved: Vec<Saved> = serde_json::from_slice(text).map_err(|error| {
+            not_runnable(format!("its `manifest.json` is none: {}", json_fault(&error)))
+        })?;
         let mut entries = Vec::new();
         for image in saved {
             let blob = |path: &str, media_type| {

@@ -24,6 +24,7 @@ mod prepare;
 mod pull;
 mod push;
 mod recipe;
+mod refused;
 mod registries;
 mod residents;
 mod roles;
