@@ -484,7 +484,11 @@ fn an_address_where_nobody_can_listen_is_an_error() {
     let bench = Bench::new();
     let exporter = Exporter::start(&bench);
     let taken = bench.aril(["metrics", "--listen", &exporter.address]).outcome();
-    taken.expect_code(125).expect_error("cannot listen on `127.0.0.1:");
+    let taken = taken.expect_code(125).expect_error("cannot listen on `127.0.0.1:");
+    taken.expect_error("another program listens there").expect_error("`--listen ADDRESS:PORT`");
+    // An address that is kept for documents.
+    let absent = bench.aril(["metrics", "--listen", "192.0.2.1:9464"]).outcome();
+    absent.expect_code(125).expect_error("this host has no such address");
     let none = bench.aril(["metrics", "--listen", "9464"]).outcome();
     none.expect_code(125).expect_error("write it as `127.0.0.1:9464`");
 }

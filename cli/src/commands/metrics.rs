@@ -235,8 +235,22 @@ fn answer(status: StatusCode, media_type: &'static str, text: String) -> Respons
 
 /// Lets in whoever connects.
 async fn serve(address: SocketAddr, scrapes: Arc<Scrapes>) -> anyhow::Result<()> {
-    let listening = TcpListener::bind(address).await;
-    let listening = listening.with_context(|| format!("cannot listen on `{address}`"))?;
+    let listening = TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another program listens there, perhaps another `aril metrics`: end that, or name \
+                 another port with `--listen ADDRESS:PORT`"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "; this host has no such address: name one of its own with `--listen ADDRESS:PORT`"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "; you may not listen there: name a port above 1023 with `--listen ADDRESS:PORT`"
+            }
+            _ => "",
+        };
+        anyhow::anyhow!("cannot listen on `{address}`: {error}{advice}")
+    })?;
     let address = listening.local_addr().context("cannot tell where it listens")?;
     report::say(format_args!("figures are at http://{address}/metrics"));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
