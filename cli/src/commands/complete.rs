@@ -26,9 +26,13 @@ pub(super) struct Complete {
 
 /// What a place of a command line takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a place may take several kinds of names")]
 struct Taken {
     sandboxes: bool,
+    /// Names of sandboxes that a path is to follow, with the colon between.
+    paths: bool,
     images: bool,
+    volumes: bool,
 }
 
 impl Complete {
@@ -67,6 +71,17 @@ impl Complete {
                 Some(tag) => format!("{}:{tag}", name.name()),
                 None => name.name(),
             }));
+        }
+        if taken.paths
+            && let Ok((all, _damaged)) = runtime.residents()
+        {
+            let named = all.iter().filter_map(|resident| resident.name.as_ref());
+            names.extend(named.map(|name| format!("{name}:")));
+        }
+        if taken.volumes
+            && let Ok(all) = runtime.volumes()
+        {
+            names.extend(all.iter().map(|volume| volume.name.to_string()));
         }
         // What a shell could take for more than a name is none of ours.
         let is_plain = |name: &str| {
@@ -115,22 +130,30 @@ fn taken(command: &Command, before: &[impl AsRef<str>]) -> Taken {
     let argument = argument.or_else(|| repeats.then_some(last));
     let words = argument.and_then(Arg::get_value_names).unwrap_or_default();
     let words: Vec<&str> = words.iter().flat_map(|name| name.split([' ', '|'])).collect();
-    Taken { sandboxes: words.contains(&"SANDBOX"), images: words.contains(&"IMAGE") }
+    Taken {
+        sandboxes: words.contains(&"SANDBOX"),
+        paths: words.iter().any(|word| word.starts_with("[SANDBOX:]")),
+        images: words.contains(&"IMAGE"),
+        volumes: words.contains(&"VOLUME"),
+    }
 }
 
 fn takes_value(argument: &Arg) -> bool {
     argument.get_action().takes_values()
 }
 
-/// What makes the shell's own script ask for names, where there is a way to.
-pub(super) const fn script(shell: clap_complete::Shell) -> &'static str {
+/// The shell's own script with what makes it ask for names, where there is a way to.
+pub(super) fn with_names(shell: clap_complete::Shell, script: &str) -> String {
     use clap_complete::Shell;
-    match shell {
-        Shell::Bash => BASH,
-        Shell::Zsh => ZSH,
-        Shell::Fish => FISH,
-        _ => "",
-    }
+    /// What begins the end of zsh's own script: which function completes. Ours says another one.
+    const ZSH_END: &str = "if [ \"$funcstack[1]\" = \"_aril\" ]";
+    let (script, names) = match shell {
+        Shell::Bash => (script, BASH),
+        Shell::Zsh => (script.rfind(ZSH_END).map_or(script, |end| &script[..end]), ZSH),
+        Shell::Fish => (script, FISH),
+        _ => (script, ""),
+    };
+    format!("{script}{names}")
 }
 
 const BASH: &str = include_str!("complete/aril.bash");

@@ -22,11 +22,14 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn execute(&self, command: &mut Command) -> anyhow::Result<ExitCode> {
+    pub(super) fn execute(&self, command: &Command) -> anyhow::Result<ExitCode> {
+        // What is hidden is offered by some shells all the same.
+        let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+        let mut shown = Command::new("aril").version(env!("CARGO_PKG_VERSION")).subcommands(verbs);
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, command, "aril", &mut script);
-        script.extend(complete::script(self.shell).bytes());
-        io::Write::write_all(&mut io::stdout(), &script).map_err(report::unprinted)?;
+        clap_complete::generate(self.shell, &mut shown, "aril", &mut script);
+        let script = complete::with_names(self.shell, &String::from_utf8(script)?);
+        io::Write::write_all(&mut io::stdout(), script.as_bytes()).map_err(report::unprinted)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -273,7 +273,7 @@ impl Cli {
             Command::Compile(compile) => compile.execute(),
             Command::Doctor(doctor) => doctor.execute(),
             Command::Generate(generate) => generate.execute(),
-            Command::Completions(completions) => completions.execute(&mut Self::command()),
+            Command::Completions(completions) => completions.execute(&Self::command()),
             Command::Complete(complete) => Ok(complete.execute(&Self::command())),
             Command::Man(man) => man.execute(Self::command()),
         }

@@ -65,7 +65,7 @@ struct List {
 #[derive(Args, Debug)]
 struct Inspect {
     /// The volumes
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "VOLUME", required = true)]
     names: Vec<VolumeName>,
 
     #[command(flatten)]
@@ -75,7 +75,7 @@ struct Inspect {
 #[derive(Args, Debug)]
 struct Remove {
     /// The volumes
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "VOLUME", required = true)]
     names: Vec<VolumeName>,
 
     /// Take it well where there is none

@@ -8,12 +8,14 @@ _aril_with_names() {
     [[ $COMP_WORDBREAKS == *:* && $word == *:* ]] && cut="${word%"${word##*:}"}"
     while IFS= read -r name; do
         found+=("${name#"$cut"}")
+        # A path follows.
+        [[ $name == *: ]] && compopt -o nospace 2>/dev/null
     done < <("$1" complete -- "${words[@]:1}" 2>/dev/null)
     if [[ ${#found[@]} -eq 0 ]]; then
         _aril "$@"
         return
     fi
-    if [[ ${words[1]} == run ]]; then
+    if [[ ${words[1]} == run || ${words[1]} == cp ]]; then
         while IFS= read -r name; do
             found+=("$name")
         done < <(compgen -f -- "$word")
