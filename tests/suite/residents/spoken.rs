@@ -5,6 +5,7 @@ use std::fs;
 use super::Den;
 use super::TICK;
 use super::ending;
+use crate::support::OwnMounts;
 
 #[test]
 fn where_there_is_no_such_sandbox_every_verb_ends_with_1() {
@@ -116,4 +117,19 @@ fn what_needs_no_machine_code_needs_no_place_for_it() {
         let outcome = outcome.expect_code(125).expect_error("it is not a directory");
         outcome.expect_error("name another folder with `--cache`, or by ARIL_CACHE_DIR");
     }
+}
+
+#[test]
+fn a_disk_that_takes_no_machine_code_is_told_with_what_to_do() {
+    let den = Den::new();
+    let Some(mounts) = OwnMounts::new() else { return };
+    den.bench.file("known.wat", ending(0));
+    den.bench.file("new.wat", ending(7));
+    fs::create_dir(den.bench.path().join("disk")).unwrap();
+    let full = "mount -t tmpfs none disk; \"$0\" compile --cache disk/cache known.wat > compiled; \
+                mount -o remount,ro disk";
+    let run = |guest| mounts.runs(den.command(["run", "--cache", "disk/cache", guest]), full);
+    run("known.wat").outcome().expect_code(0);
+    let new = run("new.wat").outcome().expect_code(125).expect_error("name another folder");
+    new.expect_error("(`--cache`, ARIL_CACHE_DIR)");
 }
