@@ -133,6 +133,8 @@ fn offered_by_zsh(den: &Den, load: &str, line: &str) -> Option<Vec<String>> {
     "#;
     let capture = r#"
         bindkey '^I' complete-word
+        # However many there are, nobody is asked whether to see them.
+        LISTMAX=100000
         zstyle ':completion:*' insert-tab false
         comppostfuncs=(exit)
         compadd() {

@@ -255,7 +255,7 @@ fn a_terminal_that_only_shows_a_guests_ends_its_lines_once() {
     let guest = writing(&[(1, "one\\0atwo\\0a")]);
     let mut seat = seated(&den, "-t --name one", &guest);
     assert_eq!(seat.code(), Some(0), "{}", seat.shown());
-    seat.wait_for("two\r\n");
+    wait_until("the last line's end", || seat.shown().ends_with('\n'));
     assert_eq!(seat.shown(), "one\r\ntwo\r\n");
     // Elsewhere it is what the guest's terminal made of it, as docker has it.
     foreground(&den, "-t --rm", &guest).outcome().expect_output("one\r\ntwo\r\n");
