@@ -297,6 +297,7 @@ async fn start(
         gate: Mutex::new(near_gate),
         cpu_at_start: AtomicU64::new(0),
         walls: OnceLock::new(),
+        instance: SetOnce::new(),
         violation: OnceLock::new(),
     };
     Ok((Arc::new(worker), channel, near_trapped))
@@ -379,6 +380,8 @@ impl Keeper {
                     let _first = self.worker.walls.set(walls);
                     self.begin();
                 }
+                Ok(Word::Begun)
+                    if self.worker.has_begun() && self.worker.instance.set(()).is_ok() => {}
                 Ok(Word::Denied { path, refusal, call }) if denials < DENIALS_TOLD_MAX => {
                     denials += 1;
                     let refusal = Refusal::ALL.into_iter().find(|known| known.word() == refusal);
@@ -405,7 +408,9 @@ impl Keeper {
                     self.tell_begun(Err(error.clone()));
                     return Some(Err(error));
                 }
-                Ok(Word::Ready(_) | Word::Denied { .. }) | Err(_) => return Some(self.nonsense()),
+                Ok(Word::Ready(_) | Word::Begun | Word::Denied { .. }) | Err(_) => {
+                    return Some(self.nonsense());
+                }
             }
         }
     }

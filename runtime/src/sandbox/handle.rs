@@ -172,6 +172,28 @@ impl Sandbox {
         self.outcome.wait().await.as_ref().map(|end| end.exit.clone()).map_err(Clone::clone)
     }
 
+    /// Waits until the guest's own code runs, of a guest that is known by an id.
+    ///
+    /// # Errors
+    ///
+    /// Fails where there is no instance: where the guest was refused what it declares, and where the
+    /// host failed. A guest that ended in any other way has begun.
+    pub(crate) async fn begun(&self) -> Result<(), LaunchError> {
+        let Some(worker) = &self.worker else { return Ok(()) };
+        tokio::select! {
+            biased;
+            () = worker.instance.wait() => Ok(()),
+            outcome = self.outcome.wait() => match outcome {
+                Ok(End { exit: Exit::Denied(what), .. }) => {
+                    let reason = format!("the guest was denied at its start: {what}");
+                    Err(LaunchError::NotRunnable { reason })
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.clone()),
+            },
+        }
+    }
+
     /// Waits for the guest's end, and tells all about its run.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::limits::Amounts;
+use tokio::sync::SetOnce;
+
 use crate::limits::LimitError;
 use crate::platform::cgroup::Group;
 use crate::platform::child::Child;
@@ -43,6 +45,8 @@ pub(super) struct Worker {
     pub(super) cpu_at_start: AtomicU64,
     pub(super) walls: OnceLock<Vec<(Wall, WallStanding)>>,
     pub(super) violation: OnceLock<String>,
+    /// Set once it says that its guest's instance is made.
+    pub(super) instance: SetOnce<()>,
 }
 
 impl Worker {

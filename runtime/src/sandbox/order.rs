@@ -34,6 +34,7 @@ use super::wire_limits::WireLimits;
 
 /// All that a worker needs to run a guest. Files are numbers.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "a message, and not a state")]
 pub(super) struct Order {
     limits: WireLimits,
     arguments: Vec<String>,
@@ -69,6 +70,8 @@ pub(super) struct Order {
     user: Option<User>,
     /// Whether the worker leaves the session of its keeper: its streams are a terminal of its own.
     pub(super) leaves_session: bool,
+    /// Whether the worker says when its guest's instance is made.
+    pub(super) tells_instance: bool,
     /// How much each wall is wanted.
     walls: Vec<WireNeed>,
 }
@@ -154,6 +157,7 @@ impl Order {
             user: spec.placement.user.clone(),
             parent: spec.ends_with_thread.then(std::process::id),
             leaves_session: spec.terminal.is_some(),
+            tells_instance: spec.known_as.is_some(),
             walls: Wall::ALL.map(|wall| written_need(spec.walls.need(wall))).to_vec(),
         }
     }
@@ -220,6 +224,8 @@ impl Order {
 pub(super) enum Word {
     /// The guest is about to start, within these walls.
     Ready(Vec<WireWall>),
+    /// The guest's instance is made, and its own code begins.
+    Begun,
     /// The guest was refused something.
     Denied { path: String, refusal: String, call: u64 },
     /// The guest ended: its record, in its own wire form.

@@ -61,7 +61,8 @@ pub struct SandboxSpec {
     /// Whether its process ends with the thread that launches it, which must be the process's main
     /// one.
     pub(crate) ends_with_thread: bool,
-    /// The id by which it is known to those who watch, if it has one.
+    /// The id by which it is known to those who watch, if it has one. Whoever gives it one waits for its
+    /// instance.
     pub(crate) known_as: Option<String>,
     pub(crate) placement: Placement,
 }

@@ -313,6 +313,7 @@ fn run(channel: &Channel, number: u32, made: Option<Made>) -> Result<bool, Launc
     let leash = ManuallyDrop::new(given(order.leash).map_err(broken)?);
     let trapped = given(order.trapped).map_err(broken)?;
     let gate = order.gate.map(given).transpose().map_err(broken)?;
+    let tells_instance = order.tells_instance;
     let mut spec = order.spec()?;
 
     let mut amounts = spec.limits.amounts(false)?;
@@ -346,7 +347,7 @@ fn run(channel: &Channel, number: u32, made: Option<Made>) -> Result<bool, Launc
     let ready = ready(&loaded, &spec, &amounts, &vitals, (streams, Arc::new(opened)))?;
     let mut ready = ManuallyDrop::new(ready);
     bound(&amounts, granted)?;
-    tell_denials(channel, &vitals);
+    tell_events(channel, &vitals, tells_instance);
     if kind.interruption != Interruption::None {
         ready.show_fuel()?;
         throttle(&mut ready, &loaded.engine, &vitals).map_err(broken)?;
@@ -406,18 +407,21 @@ fn bound(amounts: &Amounts, granted: usize) -> Result<(), LaunchError> {
     process::leave_no_core().map_err(broken)
 }
 
-/// Has the keeper told of what the guest is refused.
-fn tell_denials(channel: &Channel, vitals: &Vitals) {
+/// Has the keeper told of what the guest is refused, and of its instance where somebody waits for it.
+fn tell_events(channel: &Channel, vitals: &Vitals, tells_instance: bool) {
     let channel = Arc::clone(channel);
     let mut told = 0;
     vitals.events.forward(Box::new(move |event| {
-        if let Event::Denied(denial) = event
-            && told < DENIALS_TOLD_MAX
-        {
-            told += 1;
-            // A keeper that is gone takes this process along.
-            let _unheard = say(&channel, &Word::denied(denial));
-        }
+        let word = match event {
+            Event::Started if tells_instance => Word::Begun,
+            Event::Denied(denial) if told < DENIALS_TOLD_MAX => {
+                told += 1;
+                Word::denied(denial)
+            }
+            _ => return,
+        };
+        // A keeper that is gone takes this process along.
+        let _unheard = say(&channel, &word);
     }));
 }
 

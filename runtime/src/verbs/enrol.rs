@@ -42,6 +42,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How many events a keeper takes from the system at once.
 const EVENTS_MAX: usize = 32;
 
+/// How long a guest's instance is waited for until it counts as begun: the code that a module has run
+/// when it is made is the guest's own, and takes as long as it likes.
+const BEGINNING_MAX: Duration = Duration::from_secs(2);
+
 /// How long the one who started it may take to come.
 const OWNER_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -128,7 +132,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// Fails where the guest cannot be launched at all. The place is given up then.
+    /// Fails where the guest cannot be launched at all, or is refused at its start what it declares. The
+    /// place is given up then.
     pub fn keep_alone(
         &self,
         enrolment: Enrolment,
@@ -212,6 +217,10 @@ async fn stay(
             process::exit_now(code)
         }
     };
+    // What is refused as the instance is made was never begun either.
+    if let Ok(Err(source)) = tokio::time::timeout(BEGINNING_MAX, sandbox.begun()).await {
+        return Err(Error::Launch { what: guest.artifact.name().to_owned(), source });
+    }
     let Some((resident, held)) = enrolment.place.take() else {
         let never = "it has no place in the roster";
         return Err(failed("keep", guest.artifact.name(), ErrorKind::Internal, never));

@@ -395,9 +395,8 @@ fn what_fails_at_its_start_is_said_here_with_the_code_of_a_run_in_the_foreground
         assert_eq!(outcome.stdout, "", "{line}");
         den.is_empty(line);
     }
-    // What a guest is refused at its start is its end.
-    let id = den.starting("--name much --memory 1m", "").outcome();
-    assert_eq!(id.code, Some(126), "{id:#?}");
+    let empty = den.starting("--name much --memory 1m", "").outcome();
+    assert_eq!(empty.code, Some(126), "{empty:#?}");
     den.is_empty("an empty file");
 }
 
@@ -412,3 +411,38 @@ fn what_was_killed_is_found_ended_by_whoever_removes_it_next() {
     let none = den.aril(["rm", "-f", "one"]);
     assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""), "it was not removed: {none:#?}");
 }
+#[test]
+fn what_is_refused_when_its_instance_is_made_was_never_started() {
+    const MUCH: &str = r#"(module (memory (export "memory") 100) (func (export "_start")))"#;
+    let den = Den::new();
+    den.bench.file("much.wat", MUCH);
+    den.bench.file("spin.wat", SPIN);
+    let no_room = "ulimit -v 3000000";
+    for (flags, before, code, said) in [
+        ("--memory 2m", ":", 126, "the guest was denied at its start: it declares so much memory"),
+        ("--memory 64m", no_room, 125, "there is no room for another sandbox"),
+    ] {
+        let run = |words: &str| {
+            let line = format!("run {words}{flags} much.wat");
+            den.command(line.split(' ')).after(before).outcome()
+        };
+        run("").expect_code(code);
+        for words in
+            ["-d ", "-d --rm ", "-d --restart always --name one ", "--name one ", "-t --rm "]
+        {
+            let outcome = run(words).expect_code(code).expect_error(said);
+            assert_eq!(outcome.stdout, "", "{words}: {outcome:#?}");
+            den.is_empty(words);
+        }
+    }
+    // What its own code does is its end, also where that runs as the instance is made.
+    let traps = r#"(module (func $start unreachable) (start $start) (func (export "_start")))"#;
+    den.start("--name traps", traps);
+    assert_eq!(den.ok("wait traps"), "134\n");
+    let spins =
+        r#"(module (func $start (loop $l (br $l))) (start $start) (func (export "_start")))"#;
+    den.start("--name spins", spins);
+    assert_eq!(den.status("spins"), "running");
+    den.ok("stop -t 0 spins");
+}
+
