@@ -95,7 +95,7 @@ pub(crate) struct Place<'a> {
     /// A directory with nothing in it.
     pub(crate) empty: &'a Path,
     /// What this process may use of control groups.
-    pub(crate) cgroups: &'a Cgroups,
+    pub(crate) cgroups: &'a Arc<Cgroups>,
     /// The sandbox in whose control group it is to live, where it is beside another one.
     pub(crate) beside: Option<&'a Sandbox>,
 }

@@ -1,6 +1,10 @@
 //! The control group of one worker: what it is held to there, and its end.
 
 use std::fs::File;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -44,9 +48,10 @@ const KILLING_MAX: Duration = Duration::from_secs(2);
 /// A control group that ends with this value.
 #[derive(Debug)]
 pub(super) struct HeldGroup {
-    group: Group,
+    /// Joins more hierarchies where it is to be held to more.
+    group: RwLock<Group>,
+    cgroups: Arc<Cgroups>,
     has_memory: bool,
-    has_cpu: bool,
     /// Whether it is at a place that others chose, and so is held to what they said exactly.
     is_exact: bool,
     /// How many of its processes the kernel had ended for want of memory before it was closed, and
@@ -117,7 +122,10 @@ fn no_rung(name: &'static str, error: &GroupError) -> LimitError {
 
 impl HeldGroup {
     /// Makes the group that holds what it can of these limits; nothing where that is nothing.
-    pub(super) fn make(cgroups: &Cgroups, amounts: &Amounts) -> Result<Option<Self>, LaunchError> {
+    pub(super) fn make(
+        cgroups: &Arc<Cgroups>,
+        amounts: &Amounts,
+    ) -> Result<Option<Self>, LaunchError> {
         let held = Held::of(amounts, cgroups);
         let mut controllers = Vec::new();
         if held.memory {
@@ -148,10 +156,7 @@ impl HeldGroup {
             cgroups.sweep(&controllers, turn, |other| name.is_surely_left(other));
         }
         let group = cgroups.make(&name.to_string(), &controllers).map_err(failed)?;
-        let (has_memory, has_cpu) = (group.has(Controller::Memory), group.has(Controller::Cpu));
-        let (ended_for_memory, told_of_memory) = (AtomicU64::new(0), AtomicU64::new(0));
-        let is_exact = false;
-        let group = Self { group, has_memory, has_cpu, is_exact, ended_for_memory, told_of_memory };
+        let group = Self::of(group, cgroups, false);
         group.hold_all(amounts)?;
         Ok(Some(group))
     }
@@ -178,11 +183,21 @@ impl HeldGroup {
                 return Err(LimitError::NoRung { name, missing }.into());
             }
         }
-        let (ended_for_memory, told_of_memory) = (AtomicU64::new(0), AtomicU64::new(0));
-        let is_exact = true;
-        let group = Self { group, has_memory, has_cpu, is_exact, ended_for_memory, told_of_memory };
+        let above = place.rsplit_once('/').map_or("", |(above, _)| above);
+        let group = Self::of(group, &Arc::new(Cgroups::find(Some(above))), true);
         group.hold_all(amounts)?;
         Ok(group)
+    }
+
+    fn of(group: Group, cgroups: &Arc<Cgroups>, is_exact: bool) -> Self {
+        Self {
+            has_memory: group.has(Controller::Memory),
+            group: RwLock::new(group),
+            cgroups: Arc::clone(cgroups),
+            is_exact,
+            ended_for_memory: AtomicU64::new(0),
+            told_of_memory: AtomicU64::new(0),
+        }
     }
 
     /// Holds a new group to all of these limits.
@@ -196,6 +211,19 @@ impl HeldGroup {
             })?;
         }
         Ok(())
+    }
+
+    fn group(&self) -> RwLockReadGuard<'_, Group> {
+        self.group.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, controller: Controller) -> bool {
+        self.group().has(controller)
+    }
+
+    /// Whether it can hold a share of processors: it does, or will where one is asked of it.
+    pub(super) fn can_hold_cpus(&self) -> bool {
+        self.has(Controller::Cpu) || self.cgroups.can(Controller::Cpu).is_ok()
     }
 
     /// How each limit is held, in the order in which that is done.
@@ -266,14 +294,14 @@ impl HeldGroup {
         for (device, bound) in gone.chain(there) {
             let mut limits = IoLimits::none(device.numbers());
             set(&mut limits, bound);
-            self.group.set_io(&limits)?;
+            self.group().set_io(&limits)?;
         }
         Ok(())
     }
 
     fn hold_pids(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
         match changed(before, amounts, |amounts| amounts.pids) {
-            Some(max) => self.group.set_pids(max.map(u64::from)),
+            Some(max) => self.group().set_pids(max.map(u64::from)),
             None => Ok(()),
         }
     }
@@ -286,14 +314,14 @@ impl HeldGroup {
             Bound::At(weight) => weight,
             Bound::Unlimited => WEIGHT_OF_ALL,
         };
-        self.group.set_cpu(&CpuLimits { weight: Some(weight), ..CpuLimits::default() })
+        self.group().set_cpu(&CpuLimits { weight: Some(weight), ..CpuLimits::default() })
     }
 
     fn hold_cpus(&self, before: Option<&Amounts>, amounts: &Amounts) -> Result<(), GroupError> {
         // One that was made for its weight alone has no quota.
-        if self.has_cpu && (before.is_some() || amounts.cpus.is_some()) {
+        if self.has(Controller::Cpu) && (before.is_some() || amounts.cpus.is_some()) {
             let quota = amounts.cpus.map_or(Bound::Unlimited, Bound::<Cpus>::At);
-            self.group.set_cpu(&CpuLimits { quota: Some(quota), ..CpuLimits::default() })?;
+            self.group().set_cpu(&CpuLimits { quota: Some(quota), ..CpuLimits::default() })?;
         }
         Ok(())
     }
@@ -303,13 +331,13 @@ impl HeldGroup {
             return Ok(());
         }
         let max = amounts.memory.map_or(Bound::Unlimited, |memory| Bound::At(self.bound(memory)));
-        self.group.set_memory(&MemoryLimits { max: Some(max), ..MemoryLimits::default() })
+        self.group().set_memory(&MemoryLimits { max: Some(max), ..MemoryLimits::default() })
     }
 
     /// Whether the kernel would end the worker, or refuse, for what the meter granted: its guest is
     /// told no from now on, and the group stays as it is behind that.
     fn uses_more_than(&self, memory: Option<Bytes>) -> bool {
-        let used = self.group.usage().ok().and_then(|usage| usage.memory);
+        let used = self.group().usage().ok().and_then(|usage| usage.memory);
         let used = used.map_or(0, |memory| memory.current.get());
         memory.is_some_and(|memory| self.bound(memory).get() <= used)
     }
@@ -326,9 +354,9 @@ impl HeldGroup {
             Some(Bytes::new(both.get().saturating_sub(memory.get())))
         };
         match changed(before, amounts, beside) {
-            Some(swap) => {
-                self.group.set_memory(&MemoryLimits { swap: Some(swap), ..MemoryLimits::default() })
-            }
+            Some(swap) => self
+                .group()
+                .set_memory(&MemoryLimits { swap: Some(swap), ..MemoryLimits::default() }),
             None => Ok(()),
         }
     }
@@ -339,24 +367,31 @@ impl HeldGroup {
         amounts: &Amounts,
     ) -> Result<(), GroupError> {
         match changed(before, amounts, |amounts| amounts.memory_reservation) {
-            Some(high) => {
-                self.group.set_memory(&MemoryLimits { high: Some(high), ..MemoryLimits::default() })
-            }
+            Some(high) => self
+                .group()
+                .set_memory(&MemoryLimits { high: Some(high), ..MemoryLimits::default() }),
             None => Ok(()),
         }
     }
 
-    /// Holds it to other limits than these from now on; where that fails, to these as before.
+    /// Holds it to other limits than these from now on; where that fails, to these as before. It joins
+    /// the hierarchies that it was made without.
     pub(super) fn update(&self, before: &Amounts, amounts: &Amounts) -> Result<(), LimitError> {
         let cpus = amounts.cpus.map(|_| ("cpus", Controller::Cpu));
         for (name, controller) in needed(amounts).chain(cpus) {
-            if !self.group.has(controller) {
+            if self.has(controller) {
+                continue;
+            }
+            // What it takes by then would count for nobody.
+            if controller == Controller::Memory {
                 let missing = format!(
                     "its control group was made without `{controller}`; launch it with a limit of \
                      that, which can be changed then"
                 );
                 return Err(LimitError::NoRung { name, missing });
             }
+            let mut group = self.group.write().unwrap_or_else(PoisonError::into_inner);
+            group.join(&self.cgroups, controller).map_err(|error| no_rung(name, &error))?;
         }
         for (done, (name, hold)) in Self::HOLDS.into_iter().enumerate() {
             if let Err(error) = hold(self, Some(before), amounts) {
@@ -385,28 +420,28 @@ impl HeldGroup {
 
     /// What of the limits it holds.
     pub(super) fn held(&self) -> Held {
-        Held { memory: self.has_memory, cpus: self.has_cpu }
+        Held { memory: self.has_memory, cpus: self.has(Controller::Cpu) }
     }
 
     /// What a worker walks into it by.
     pub(super) fn doors(&self) -> Result<Vec<File>, LaunchError> {
-        self.group.doors().map_err(|error| LaunchError::Exhausted { reason: told(&error) })
+        self.group().doors().map_err(|error| LaunchError::Exhausted { reason: told(&error) })
     }
 
     /// Adds a worker to what it cannot walk into.
     pub(super) fn add(&self, process: u32) -> Result<(), LaunchError> {
-        let added = self.group.add_where_no_door_is(process);
+        let added = self.group().add_where_no_door_is(process);
         added.map_err(|error| LaunchError::Exhausted { reason: told(&error) })
     }
 
     /// What its processes stand still by, where it has that and what is killed meanwhile ends.
-    pub(super) fn freezer(&self) -> Option<&Group> {
-        Some(&self.group).filter(|group| group.can_be_frozen_and_killed())
+    pub(super) fn freezer(&self) -> Option<RwLockReadGuard<'_, Group>> {
+        Some(self.group()).filter(|group| group.can_be_frozen_and_killed())
     }
 
     /// What it counts; nothing where that cannot be read.
     pub(super) fn stats(&self) -> Option<GroupStats> {
-        let usage = self.group.usage().ok()?;
+        let usage = self.group().usage().ok()?;
         let (memory, cpu) = (usage.memory, usage.cpu);
         let (throttling, io) = (usage.throttling, usage.io);
         let in_use =
@@ -437,7 +472,7 @@ impl HeldGroup {
     }
 
     fn note_ended_for_memory(&self) -> u64 {
-        let count = if self.has_memory { self.group.oom_kills().unwrap_or(0) } else { 0 };
+        let count = if self.has_memory { self.group().oom_kills().unwrap_or(0) } else { 0 };
         self.ended_for_memory.fetch_max(count, Relaxed).max(count)
     }
 
@@ -446,7 +481,7 @@ impl HeldGroup {
     pub(super) fn check_room(&self, amounts: &Amounts) -> Result<(), LaunchError> {
         let Some(max) = amounts.pids else { return Ok(()) };
         let failed = |error: GroupError| LaunchError::Exhausted { reason: told(&error) };
-        match self.group.usage().map_err(failed)?.pids {
+        match self.group().usage().map_err(failed)?.pids {
             Some(count) if u64::from(max) <= count => Err(LaunchError::Exhausted {
                 reason: format!(
                     "its control group has {count} processes and threads, and its `pids` limit is \
@@ -461,13 +496,13 @@ impl HeldGroup {
     pub(super) fn end_others(&self) {
         self.note_ended_for_memory();
         // Each has a keeper that ends it as well.
-        let _left = self.group.kill(KILLING_MAX);
+        let _left = self.group().kill(KILLING_MAX);
     }
 
     /// Removes it, whoever holds it still: nothing is in it.
     pub(super) fn remove(&self) {
         // What cannot be removed now is removed by the next one that looks.
-        let _left = self.group.remove(REMOVING_MAX);
+        let _left = self.group().remove(REMOVING_MAX);
     }
 }
 

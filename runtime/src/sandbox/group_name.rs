@@ -1,4 +1,4 @@
-//! What a control group of ours is called, so that whoever finds it knows whether its keeper is gone.
+//! What control groups are called, so that whoever finds one knows whether somebody keeps it.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -13,6 +13,7 @@ use crate::platform::process;
 pub(super) struct Name {
     space: u64,
     pub(super) process: u32,
+    /// 0 where the system does not tell.
     pub(super) started: u64,
     count: u64,
 }

@@ -302,10 +302,10 @@ impl Sandbox {
     /// Changes limits of the running guest: `change` is given the limits as they are.
     ///
     /// Memory, cpus, deadline, cpu time, output and open files can change, and so can disk, where there
-    /// was such a limit at launch, to no less than is in use; and what a control group alone holds:
-    /// memory with swap and the reservation in any, processes, weight and rates of
-    /// devices in one that was made with such a limit, or of v2. A guest that was told no may ask again. Time that
-    /// has passed counts.
+    /// was such a limit at launch, to no less than is in use; and what a control group alone holds, where
+    /// the guest has one: memory with swap, the reservation, processes, weight and rates of devices. A
+    /// group that was made without what holds them joins it. A guest that was told no may ask again. Time
+    /// that has passed counts.
     ///
     /// # Errors
     ///
@@ -334,7 +334,7 @@ impl Sandbox {
         let amounts = changed.amounts(*captures)?;
         if let Some(worker) = &self.worker {
             let throttles = changed.throttles_a_thread();
-            if !worker.held().cpus && throttles != limits.throttles_a_thread() {
+            if !worker.can_hold_cpus() && throttles != limits.throttles_a_thread() {
                 let missing = "its code was made with or without checks for a share below one \
                                processor; launch it anew";
                 let missing = missing.to_owned();

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::RwLockReadGuard;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::limits::Amounts;
 use tokio::sync::SetOnce;
 
+use crate::limits::Amounts;
 use crate::limits::LimitError;
 use crate::platform::cgroup::Group;
 use crate::platform::child::Child;
@@ -44,9 +45,9 @@ pub(super) struct Worker {
     /// Nanoseconds of processor time that it had used when its guest began.
     pub(super) cpu_at_start: AtomicU64,
     pub(super) walls: OnceLock<Vec<(Wall, WallStanding)>>,
-    pub(super) violation: OnceLock<String>,
     /// Set once it says that its guest's instance is made.
     pub(super) instance: SetOnce<()>,
+    pub(super) violation: OnceLock<String>,
 }
 
 impl Worker {
@@ -111,7 +112,7 @@ impl Worker {
         self.child.is_gone()
     }
 
-    fn freezer(&self) -> Option<&Group> {
+    fn freezer(&self) -> Option<RwLockReadGuard<'_, Group>> {
         self.group.as_deref().and_then(HeldGroup::freezer)
     }
 
@@ -130,6 +131,11 @@ impl Worker {
         // It is behind the meter, which holds by itself.
         let _held_by_the_meter = self.child.bound_memory(amounts.memory.map(with_spare));
         Ok(())
+    }
+
+    /// Whether its control group can hold a share of processors.
+    pub(super) fn can_hold_cpus(&self) -> bool {
+        self.group.as_deref().is_some_and(HeldGroup::can_hold_cpus)
     }
 
     /// What of the limits its control group holds.

@@ -209,9 +209,9 @@ impl Runtime {
     }
 
     /// What this process may use of control groups.
-    pub(super) fn cgroups(&self) -> &Cgroups {
+    pub(super) fn cgroups(&self) -> &Arc<Cgroups> {
         let parent = self.inner.settings.cgroup_parent.as_deref();
-        self.inner.cgroups.get_or_init(|| Cgroups::find(parent))
+        self.inner.cgroups.get_or_init(|| Arc::new(Cgroups::find(parent)))
     }
 
     async fn launch_worker(

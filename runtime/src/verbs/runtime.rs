@@ -55,7 +55,7 @@ pub(super) struct Inner {
     pub(super) room: Room,
     pub(super) files: KnownFiles,
     /// What this process may use of control groups, once somebody asked.
-    pub(super) cgroups: OnceLock<Cgroups>,
+    pub(super) cgroups: OnceLock<Arc<Cgroups>>,
     /// The unpacked files that were asked for last, by their key: a run asks for its program's, and
     /// then for them.
     pub(super) root: Mutex<Option<(Digest, WeakRoot)>>,

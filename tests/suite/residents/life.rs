@@ -330,6 +330,72 @@ fn every_limit_that_can_change_is_changed_by_update_and_said() {
     assert_eq!(names.map(amount), ["64", "200", "1", "1 MiB", "9"], "{inspected}");
 }
 
+#[test]
+fn a_group_joins_what_it_was_made_without_where_it_is_to_be_held_to_that() {
+    let den = Den::new();
+    let told = den.aril(["doctor"]).stdout;
+    let has = |what: &str| {
+        let wanted = format!("control group: {what} ");
+        told.lines().any(|line| line.starts_with("ok ") && line.contains(&wanted))
+    };
+    if !["memory", "pids", "cpu"].into_iter().all(has) {
+        return crate::support::skip(
+            "no control group holds memory, processes and processors here",
+        );
+    }
+    den.start("--name one", SPIN);
+    let keeper = den.keeper("one");
+    let worker = den.worker("one").to_string();
+    let of_group = |file: &str| {
+        let groups = super::groups_of(keeper);
+        let found = groups.iter().find_map(|group| std::fs::read_to_string(group.join(file)).ok());
+        found.map(|text| text.trim().to_owned())
+    };
+    let quota = || of_group("cpu.cfs_quota_us").or_else(|| of_group("cpu.max"));
+    let held = |name: &str| {
+        let inspected = den.inspect("one");
+        let limits = inspected["Limits"].as_array().unwrap().clone();
+        limits.into_iter().find(|one| one["Name"] == name).unwrap()
+    };
+
+    den.ok("update --cpus 0.2 --pids-limit 64 --cpu-weight 50 one");
+    assert_eq!((&held("cpus")["Amount"], &held("cpus")["Rung"]), (&"0.2".into(), &"cgroup".into()));
+    assert_eq!(held("pids")["Amount"], "64");
+    assert!(["20000", "20000 100000"].contains(&quota().unwrap().as_str()), "{:?}", quota());
+    assert_eq!(of_group("pids.max").as_deref(), Some("64"));
+    for group in super::groups_of(keeper) {
+        let there = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        assert_eq!(there.trim(), worker, "{}", group.display());
+    }
+    // It holds what it says.
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
+        let rest = stat.rsplit(')').next().unwrap().to_owned();
+        rest.split_whitespace().nth(11).unwrap().parse::<f64>().unwrap() / 100.0
+    };
+    let (before, started) = (used(), Instant::now());
+    std::thread::sleep(Duration::from_secs(2));
+    let share = (used() - before) / started.elapsed().as_secs_f64();
+    assert!(share < 0.35, "{share} of a processor");
+
+    // Whatever runs beside it is in all of it, and all of it is gone with the guest.
+    den.bench.file("beside.wat", TICK);
+    let beside = den.command(["exec", "--wasm", "beside.wat", "one"]).start();
+    beside.wait_for_output("tick");
+    for group in super::groups_of(keeper) {
+        let there = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        assert_eq!(there.lines().count(), 2, "{}", group.display());
+    }
+    den.ok("update --cpus unlimited --pids-limit unlimited one");
+    assert!(["-1", "max 100000"].contains(&quota().unwrap().as_str()), "{:?}", quota());
+    assert_eq!(of_group("pids.max").as_deref(), Some("max"));
+    assert_eq!(held("cpus")["Amount"], serde_json::Value::Null, "{}", held("cpus"));
+    den.ok("kill one");
+    den.ok("wait one");
+    beside.outcome().expect_code(137);
+    assert_eq!(super::groups_of(keeper).len(), 0);
+}
+
 /// A moment as logs have it, in UTC, of today.
 fn moment(text: &str) -> std::time::SystemTime {
     let output = std::process::Command::new("date").args(["-d", text, "+%s.%N"]).output().unwrap();

@@ -223,7 +223,7 @@ impl Group {
     /// # Errors
     ///
     /// Fails where something is missing, and where its processes multiply faster than they are
-    /// moved.
+    /// moved. It is held to nothing by that controller then.
     pub(crate) fn join(
         &mut self,
         cgroups: &Cgroups,
@@ -233,7 +233,19 @@ impl Group {
         if !cgroups.extend(self, controller)? || earlier == 0 {
             return Ok(());
         }
-        let (Some(from), Some(to)) = (self.seats.first(), self.seats.get(earlier)) else {
+        let moved = self.move_to_seat(earlier);
+        if moved.is_err()
+            && let Some(seat) = self.seats.get_mut(earlier)
+        {
+            // It stays, to be removed with the others: some may be there.
+            seat.place.controllers.clear();
+        }
+        moved
+    }
+
+    /// Moves all its processes to a seat that is new.
+    fn move_to_seat(&self, new: usize) -> Result<(), GroupError> {
+        let (Some(from), Some(to)) = (self.seats.first(), self.seats.get(new)) else {
             return Ok(());
         };
         let started = Instant::now();
