@@ -252,6 +252,11 @@ impl Sandbox {
         self.outcome.get().is_some()
     }
 
+    /// Whether the guest has ended, or its process has, and its end is about to be told.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.has_ended() || self.worker.as_ref().is_some_and(|worker| worker.is_gone())
+    }
+
     /// Asks the guest to stop: its standard input ends. Where it has not ended by itself after
     /// `grace`, it is ended as [`Exit::Stopped`].
     ///

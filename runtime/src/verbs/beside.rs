@@ -233,6 +233,8 @@ async fn note_end(post: &Post, sandbox: &Sandbox, command: &str) {
 }
 
 async fn launched(post: &Post, guest: &Guest, exec: Exec) -> Result<Arc<Sandbox>, String> {
+    /// Why nothing runs beside a guest that ended while that was made ready.
+    const GONE: &str = "it has ended meanwhile, and nothing runs beside it";
     let is_gone = |_| "it is not running just now".to_owned();
     post.sandbox().map_err(is_gone)?;
     let spec = spec_of(post, guest, &exec)?;
@@ -247,7 +249,10 @@ async fn launched(post: &Post, guest: &Guest, exec: Exec) -> Result<Arc<Sandbox>
     }
     let spec = spec.limits(limits);
     let launched = guest.runtime.launch_in(&artifact, spec, Some(&first)).await;
-    let launched = launched.map(Arc::new).map_err(|error| whole(&error))?;
+    let launched = launched.map(Arc::new).map_err(|error| {
+        // What it was to live in goes with the guest.
+        if first.is_ending() { GONE.to_owned() } else { whole(&error) }
+    })?;
     company.programs.borrow_mut().push(Arc::downgrade(&launched));
     Ok(launched)
 }

@@ -195,3 +195,34 @@ fn it_is_one_of_the_processes_that_the_guest_may_have() {
     den.ok("update --pids-limit 64 one");
     drop(den.beside("one", SPIN));
 }
+
+#[test]
+fn one_that_comes_as_the_guest_ends_is_told_that_it_has_ended() {
+    let den = Den::new();
+    den.bench.file("beside.wat", super::ending(0));
+    // It is compiled once.
+    den.start("--name first", SPIN);
+    den.aril(["exec", "--wasm", "beside.wat", "first"]).expect_code(0);
+    for round in 0..24 {
+        let id = den.start("--rm", SPIN);
+        let all: Vec<_> =
+            (0..4).map(|_| den.command(["exec", "--wasm", "beside.wat", &id]).start()).collect();
+        // At another moment of their beginnings each time.
+        std::thread::sleep(std::time::Duration::from_millis(round));
+        den.ok(&format!("kill {id}"));
+        for beside in all {
+            let outcome = beside.outcome();
+            if outcome.code == Some(125) || outcome.code == Some(127) || outcome.code == Some(1) {
+                let known = [
+                    "it has ended",
+                    "it is not running",
+                    "no such sandbox",
+                    "it is no more",
+                    "its keeper is gone",
+                ];
+                assert!(known.iter().any(|text| outcome.stderr.contains(text)), "{outcome:#?}");
+            }
+            assert!(!outcome.stderr.contains("control group"), "{outcome:#?}");
+        }
+    }
+}

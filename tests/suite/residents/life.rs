@@ -467,17 +467,6 @@ fn what_fails_at_its_start_is_said_here_with_the_code_of_a_run_in_the_foreground
 }
 
 #[test]
-fn what_was_killed_is_found_ended_by_whoever_removes_it_next() {
-    let den = Den::new();
-    for _ in 0..8 {
-        den.start("--name one", SPIN);
-        den.ok("kill one");
-        den.ok("rm one");
-    }
-    let none = den.aril(["rm", "-f", "one"]);
-    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""), "it was not removed: {none:#?}");
-}
-#[test]
 fn what_is_refused_when_its_instance_is_made_was_never_started() {
     const MUCH: &str = r#"(module (memory (export "memory") 100) (func (export "_start")))"#;
     let den = Den::new();
@@ -512,3 +501,14 @@ fn what_is_refused_when_its_instance_is_made_was_never_started() {
     den.ok("stop -t 0 spins");
 }
 
+#[test]
+fn what_was_killed_is_found_ended_by_whoever_removes_it_next() {
+    let den = Den::new();
+    for _ in 0..8 {
+        den.start("--name one", SPIN);
+        den.ok("kill one");
+        den.ok("rm one");
+    }
+    let none = den.aril(["rm", "-f", "one"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""), "it was not removed: {none:#?}");
+}
