@@ -32,14 +32,13 @@ use crate::roster::hear;
 use crate::sandbox::Sandbox;
 use crate::sandbox::WindowSize;
 
+use super::askers::Askers;
+use super::askers::Place;
 use super::audience;
 use super::audience::Audience;
 use super::beside;
 use super::enrol::Guest;
 use super::stay::is_out_of_memory;
-
-/// How many may ask at the same moment.
-const ASKERS_MAX: usize = 256;
 
 /// What the one who keeps the guest is to do.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +69,7 @@ pub(super) struct Post {
     audience: Audience,
     /// How often it ended, and with which code last.
     ends: watch::Sender<(u32, u8)>,
-    askers: Cell<usize>,
+    askers: Rc<Askers>,
     company: beside::Company,
 }
 
@@ -100,7 +99,7 @@ impl Post {
             orders,
             audience,
             ends: watch::channel((0, 0)).0,
-            askers: Cell::default(),
+            askers: Rc::default(),
             company: beside::Company::default(),
         })
     }
@@ -244,7 +243,7 @@ impl Post {
         /// How often it is looked.
         const STEP: Duration = Duration::from_millis(1);
         let all = async {
-            while 0 < self.askers.get() {
+            while 0 < self.askers.count() {
                 tokio::time::sleep(STEP).await;
             }
         };
@@ -315,6 +314,8 @@ impl Post {
         match request {
             Request::Stop { grace } => {
                 self.order(Command::Stop(grace));
+                // It is asked in any case, and takes its time for that.
+                let _seat = self.askers.sit(Place::Stopping).map_err(refusal)?;
                 Ok(Answer::Ended(self.next_end().await))
             }
             Request::Kill { signal } => {
@@ -400,27 +401,33 @@ pub(super) async fn attend(desk: Desk, post: Rc<Post>, guest: Rc<Guest>) {
             tokio::time::sleep(BREATH).await;
             continue;
         };
-        // Who comes when all are busy finds the door shut.
-        if ASKERS_MAX <= post.askers.get() {
-            continue;
-        }
-        post.askers.set(post.askers.get() + 1);
+        let visitor = post.askers.enter();
         let (post, guest) = (Rc::clone(&post), Rc::clone(&guest));
         tokio::task::spawn_local(async move {
             // Who leaves before he is answered is not answered.
             let _left = serve(asker, &post, &guest).await;
-            post.askers.set(post.askers.get() - 1);
+            drop(visitor);
         });
     }
 }
 
 async fn serve(mut asker: Asker, post: &Post, guest: &Guest) -> std::io::Result<()> {
-    let request = match hear(&mut asker).await {
-        Ok(request) => request,
-        Err(error) => {
-            let refused = Answer::Refused(format!("what was asked makes no sense: {error}"));
-            return answer(&mut asker, &refused).await;
+    let silent = post.askers.listen_to();
+    let heard = tokio::select! {
+        biased;
+        heard = hear(&mut asker) => {
+            heard.map_err(|error| format!("what was asked makes no sense: {error}"))
         }
+        why = silent.sent_away() => Err(why),
+    };
+    drop(silent);
+    let seated = heard.and_then(|request| {
+        let seat = Place::of(&request).map(|place| post.askers.sit(place)).transpose()?;
+        Ok((request, seat))
+    });
+    let (request, _seat) = match seated {
+        Ok(seated) => seated,
+        Err(reason) => return answer(&mut asker, &Answer::Refused(reason)).await,
     };
     let request = match request {
         Request::Attach => return audience::attach(asker, post, false).await,

@@ -1,5 +1,6 @@
 //! The verbs: each takes one noun to the next. The only folder that knows every room.
 
+mod askers;
 mod assets;
 mod attach;
 mod audience;

@@ -93,6 +93,53 @@ fn many_who_say_nothing_hold_up_neither_the_guest_nor_who_comes_after_them() {
 }
 
 #[test]
+fn those_who_only_watch_or_say_nothing_keep_nobody_from_ordering() {
+    let den = Den::new();
+    let id = den.start("--name one", TICK);
+    den.wait_for_log(&id, "tick");
+    den.bench.file("beside.wat", super::ending(3));
+    let watching: Vec<_> = (0..256)
+        .map(|number| {
+            let mut stream = connect(&den, &id);
+            let request = ["\"Attach\"", "\"Wait\""][number % 2];
+            stream.write_all(&message(request)).unwrap();
+            stream
+        })
+        .collect();
+    let silent: Vec<_> = (0..600).map(|_| connect(&den, &id)).collect();
+    // Who comes too late to watch is told so.
+    let refused = den.aril(["attach", "--no-stdin", "one"]);
+    refused.expect_code(125).expect_error("128 watch it or wait for its end already");
+    for line in ["pause one", "resume one", "update --memory 64m one", "stats --no-stream one"] {
+        let outcome = den.aril(line.split(' ')).expect_code(0);
+        assert!(outcome.elapsed < AT_ONCE, "{line}: {outcome:?}");
+    }
+    den.aril(["exec", "--wasm", "beside.wat", "one"]).expect_code(3);
+    // Those who are silent for longest have left.
+    let mut said = String::new();
+    (&silent[0]).read_to_string(&mut said).unwrap();
+    assert!(said.contains("nothing was asked while 64 others came"), "{said}");
+    let started = Instant::now();
+    den.ok("stop -t 0 one");
+    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    drop((watching, silent));
+
+    // Also one that takes its time to stop is killed at once, whoever waits for that.
+    let id = den.start("--name two --stop-timeout 1h", TICK);
+    let stopping: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = connect(&den, &id);
+            stream.write_all(&message("{\"Stop\":{\"grace\":null}}")).unwrap();
+            stream
+        })
+        .collect();
+    den.aril(["stop", "two"]).expect_code(1).expect_error("64 wait for that already");
+    den.ok("kill two");
+    assert_eq!(den.ok("wait two"), "137\n");
+    drop(stopping);
+}
+
+#[test]
 fn who_waits_and_leaves_takes_no_place() {
     let den = Den::new();
     let id = den.start("--name one", TICK);
