@@ -138,7 +138,11 @@ impl Rm {
         if self.force {
             // One that is not there was not removed, and is no failure.
             names.retain(|name| match runtime.resident(name) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
+                // What stands in the place of one, and is none, goes as well.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound
+                        && runtime.remove_resident(name, true).is_err() =>
+                {
                     report::say(format_args!("there is no sandbox `{}`", aril::printable(name)));
                     false
                 }

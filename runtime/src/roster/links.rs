@@ -64,7 +64,7 @@ impl Roster {
             if let Some(other) = SandboxId::parse(&seen.to_string_lossy()) {
                 // In this order: one that is made leaves the first for the second.
                 let is_in_between = self.is_in_between(&other);
-                if self.path_of(&other).exists() || is_in_between && PATIENCE <= steps {
+                if self.has_place(&other) || is_in_between && PATIENCE <= steps {
                     return Err(RosterError::Taken(other.short().to_owned()));
                 }
                 if is_in_between {
@@ -121,7 +121,7 @@ impl Roster {
             self.give_up(name, id);
         }
         // Last: who removes a sandbox moves that away first, and frees the one name that he knows.
-        if !self.path_of(id).exists() {
+        if !self.has_place(id) {
             self.give_up(new, id);
             return Err(RosterError::Missing);
         }
@@ -140,7 +140,7 @@ impl Roster {
 
     /// The names of all sandboxes.
     pub(crate) fn all_names(&self) -> Result<BTreeSet<SandboxName>, RosterError> {
-        let own = self.all_links()?.into_iter().filter(|(_, id)| self.path_of(id).exists());
+        let own = self.all_links()?.into_iter().filter(|(_, id)| self.has_place(id));
         Ok(own.map(|(name, _)| name).collect())
     }
 
@@ -178,7 +178,7 @@ impl Roster {
             let Ok(seen) = links.read_link(&name) else { continue };
             // Most are there, and need no second look.
             let id = SandboxId::parse(&seen.to_string_lossy())
-                .filter(|id| self.path_of(id).exists() || self.is_there(id));
+                .filter(|id| self.has_place(id) || self.is_there(id));
             match (id, name.parse()) {
                 (Some(id), Ok(name)) => {
                     found.insert(id, name);
@@ -193,6 +193,6 @@ impl Roster {
     /// Whether a sandbox is there, or is being made or removed. In this order: one that is made leaves
     /// the first for the second.
     fn is_there(&self, id: &SandboxId) -> bool {
-        self.is_in_between(id) || self.path_of(id).exists()
+        self.is_in_between(id) || self.has_place(id)
     }
 }

@@ -1,7 +1,6 @@
 //! A look at all sandboxes: what is known of each, and what became of those whose keepers are gone.
 
 use std::fs;
-use std::path::PathBuf;
 
 use super::entry::Life;
 use super::entry::Resident;
@@ -27,12 +26,16 @@ impl Roster {
     /// Looks at all sandboxes, each once. Writes down what became of those whose keepers are gone, and
     /// removes what others left in the middle of their work.
     pub(crate) fn look(&self) -> Result<Looked, RosterError> {
-        for path in self.parts().iter().filter(|path| is_free(path)) {
-            let _others_may_be_first = fs::remove_dir_all(path);
+        let directories = self.directories(true)?;
+        for part in directories.iter().filter(|name| name.starts_with(PART)) {
+            let path = self.ids.path_of(part);
+            if is_free(&path) {
+                let _others_may_be_first = fs::remove_dir_all(path);
+            }
         }
         let mut names = self.clear_names()?;
         let mut looked = Looked::default();
-        for id in self.all_ids() {
+        for id in directories.iter().filter_map(|name| SandboxId::parse(name)) {
             match self.look_at(&id, &mut looked.lost) {
                 Ok(Some(mut resident)) => {
                     resident.name = match (names.remove(&id), resident.name) {
@@ -87,13 +90,6 @@ impl Roster {
             return Ok(None);
         }
         Ok(Some(resident))
-    }
-
-    /// The directories of sandboxes in the making, or that are being removed.
-    fn parts(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.ids.path()).into_iter().flatten().flatten();
-        let parts = entries.filter(|e| e.file_name().to_string_lossy().starts_with(PART));
-        parts.map(|entry| entry.path()).collect()
     }
 }
 

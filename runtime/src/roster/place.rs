@@ -22,6 +22,7 @@ use std::time::SystemTime;
 
 use crate::content::Folder;
 use crate::content::FolderError;
+use crate::platform::Kind;
 use crate::platform::files;
 use crate::platform::machine;
 use crate::platform::tree::Directory;
@@ -186,19 +187,56 @@ impl Roster {
 
     /// The ids of all sandboxes.
     pub(super) fn all_ids(&self) -> Vec<SandboxId> {
-        self.ids.names().iter().filter_map(|name| SandboxId::parse(name)).collect()
+        let directories = self.directories(false).unwrap_or_default();
+        directories.iter().filter_map(|name| SandboxId::parse(name)).collect()
+    }
+
+    /// The names of all directories that are where sandboxes have theirs. Where it `clears`, links and
+    /// files that somebody left there are removed: nothing of ours is one, and none is followed.
+    pub(super) fn directories(&self, clears: bool) -> Result<Vec<String>, RosterError> {
+        let path = self.ids.path();
+        let ids = Directory::open(path).map_err(at("open", path))?;
+        let mut directories = Vec::new();
+        for (name, kind) in ids.entries().map_err(at("read", path))? {
+            if kind == Kind::Directory {
+                directories.extend(name.into_string());
+            } else if clears {
+                // Others may be first.
+                let _gone = ids.remove_file(&name);
+            }
+        }
+        Ok(directories)
+    }
+
+    /// Whether a sandbox has its directory. Anything else of its name is none, and leads nowhere.
+    pub(super) fn has_place(&self, id: &SandboxId) -> bool {
+        fs::symlink_metadata(self.path_of(id)).is_ok_and(|found| found.is_dir())
+    }
+
+    /// Removes a link or a file that stands where this sandbox would have its directory, and says
+    /// whether there was one.
+    pub(crate) fn remove_stranger(&self, text: &str) -> Result<bool, RosterError> {
+        let Some(id) = SandboxId::parse(text).filter(|id| !self.has_place(id)) else {
+            return Ok(false);
+        };
+        let path = self.path_of(&id);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(at("remove", &path)(error)),
+        }
     }
 
     /// The id that people mean: by a name, an id, or the start of one.
     pub(crate) fn find(&self, text: &str) -> Result<SandboxId, RosterError> {
         if text.parse::<SandboxName>().is_ok()
             && let Some(id) = self.led_to(text)?
-            && self.ids.path_of(id.as_str()).exists()
+            && self.has_place(&id)
         {
             return Ok(id);
         }
         if let Some(id) = SandboxId::parse(text)
-            && self.path_of(&id).exists()
+            && self.has_place(&id)
         {
             return Ok(id);
         }
@@ -230,18 +268,17 @@ impl Roster {
     }
 
     fn folder_of(&self, id: &SandboxId) -> Result<Folder, RosterError> {
-        let path = self.path_of(id);
-        if !path.exists() {
+        if !self.has_place(id) {
             return Err(RosterError::Missing);
         }
-        Ok(Folder::open(&path)?)
+        Ok(Folder::open(&self.path_of(id))?)
     }
 
     /// The same, with the name that it had when its entry was written.
     pub(super) fn read(&self, id: &SandboxId) -> Result<Resident, RosterError> {
         match self.read_entry(id) {
             // It was removed meanwhile.
-            Err(RosterError::Damaged(_)) if !self.path_of(id).exists() => Err(RosterError::Missing),
+            Err(RosterError::Damaged(_)) if !self.has_place(id) => Err(RosterError::Missing),
             read => read,
         }
     }
@@ -273,7 +310,7 @@ impl Roster {
         let lock = match files::open_lock(&path) {
             Ok(lock) => lock,
             // It was removed meanwhile.
-            Err(_) if !folder.path().exists() => return Err(RosterError::Missing),
+            Err(_) if !self.has_place(id) => return Err(RosterError::Missing),
             Err(error) => return Err(at("open", &path)(error)),
         };
         if !try_alone(&lock).map_err(at("lock", &path))? {

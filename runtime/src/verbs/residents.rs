@@ -303,6 +303,9 @@ impl Runtime {
         /// about to be started.
         const LOOKS: u32 = 100;
         let roster = self.roster()?;
+        if force && roster.remove_stranger(name).map_err(told(DOING, name))? {
+            return Ok(());
+        }
         let id = roster.find(name).map_err(told(DOING, name))?;
         let end = std::time::Instant::now() + GOING_MAX;
         let mut looks = 0;

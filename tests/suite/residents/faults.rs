@@ -219,6 +219,43 @@ fn what_others_left_in_the_middle_of_their_work_is_cleared() {
 }
 
 #[test]
+fn what_is_no_sandbox_and_lies_where_they_are_is_removed_and_leads_nowhere() {
+    let den = Den::new();
+    let id = den.start("--name one", SPIN);
+    let ids = den.roster().join("ids");
+    let kept = den.bench.file("kept/entry", "of somebody else");
+    let elsewhere = kept.parent().unwrap();
+    let absent = |digit: &str| digit.repeat(32);
+    let leave = || {
+        symlink(elsewhere, ids.join(absent("a"))).unwrap();
+        symlink("nowhere", ids.join(absent("b"))).unwrap();
+        symlink(&id, ids.join(absent("c"))).unwrap();
+        symlink(elsewhere, ids.join(format!(".part-{}", absent("d")))).unwrap();
+        symlink(elsewhere, ids.join("odd name\n")).unwrap();
+        fs::write(ids.join(absent("e")), "no directory").unwrap();
+    };
+    for verb in ["ps -a", "prune"] {
+        leave();
+        // It is none, under whichever name one asks for it.
+        for digit in ["a", "b", "c", "e"] {
+            let name = absent(digit);
+            den.aril(["logs", &name]).expect_code(127).expect_error("no such sandbox");
+            den.aril(["rm", &name]).expect_code(1).expect_error("no such sandbox");
+        }
+        den.ok(verb);
+        assert_eq!(names_in(&ids), [id.as_str()], "{verb}");
+    }
+    leave();
+    for digit in ["a", "b", "c", "e"] {
+        let name = absent(digit);
+        assert_eq!(den.ok(&format!("rm -f {name}")), format!("{name}\n"));
+        assert!(fs::symlink_metadata(ids.join(name)).is_err());
+    }
+    assert_eq!(fs::read_to_string(kept).unwrap(), "of somebody else");
+    assert_eq!(den.status("one"), "running");
+}
+
+#[test]
 fn a_folder_of_any_length_will_do() {
     let bench = Bench::with_shared_cache();
     let data = bench.path().join("a-long-name".repeat(20)).join("and-another".repeat(20));
