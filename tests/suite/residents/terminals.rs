@@ -37,6 +37,20 @@ const KIND: &str = r#"(module
   (func (export "_start")
     (drop (call $stat (i32.const 1) (i32.const 104))) (call $exit (i32.load8_u (i32.const 104)))))"#;
 
+/// A guest that says `said`, and ends with this code.
+fn says(code: i32) -> String {
+    format!(
+        r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1) (data (i32.const 100) "said\n")
+  (func (export "_start")
+    (i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 5))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 52)))
+    (call $exit (i32.const {code}))))"#
+    )
+}
+
 /// Somebody at a terminal, and the program that runs there.
 struct Seat {
     near: File,
@@ -343,6 +357,30 @@ fn a_named_run_is_found_by_others_and_stays_until_it_is_removed() {
     runs.outcome().expect_code(143).expect_error("the guest was stopped");
     let echoes = foreground(&den, "-i --name cat", CAT).input("typed").outcome();
     echoes.expect_code(5).expect_output("typed");
+}
+
+#[test]
+fn many_runs_that_end_at_once_are_all_shown_whole_and_leave_nothing() {
+    const AT_ONCE: usize = 24;
+    let den = Den::new();
+    den.bench.file("says.wat", says(7));
+    // It is compiled once.
+    den.aril(["run", "says.wat"]).expect_code(7);
+    for _ in 0..2 {
+        let start = |number| {
+            let named = format!("--name run{number} --rm");
+            let flags = if number % 2 == 0 { "-t --rm" } else { &named };
+            den.command(format!("run {flags} says.wat").split(' ')).start()
+        };
+        let all: Vec<_> = (0..AT_ONCE).map(start).collect();
+        for (number, run) in all.into_iter().enumerate() {
+            let end = if number % 2 == 0 { "\r\n" } else { "\n" };
+            let outcome = run.outcome().expect_code(7);
+            assert_eq!(outcome.stdout, format!("said{end}"), "{outcome:#?}");
+            assert_eq!(outcome.stderr, "", "{outcome:#?}");
+        }
+        den.is_empty("runs with `--rm`");
+    }
 }
 
 #[test]
