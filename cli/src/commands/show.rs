@@ -210,7 +210,14 @@ fn heed(
 ) {
     loop {
         match notices.wait() {
-            Notice::Resized if is_raw => {
+            Notice::StandStill => {
+                Raw::suspend();
+                notices.stand_still();
+            }
+            notice @ (Notice::Resized | Notice::GoesOn) if is_raw => {
+                if notice == Notice::GoesOn {
+                    Raw::resume();
+                }
                 // A keeper that is gone is found out by who reads.
                 let _gone = input.resize(terminal::size());
             }

@@ -1,11 +1,22 @@
 //! The terminal of this process as that of a guest's: raw, with keys by which one leaves.
 
 use std::str::FromStr;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::Once;
+use std::sync::PoisonError;
 
 use anyhow::Context as _;
 use aril::WindowSize;
 use ratatui::crossterm::terminal;
+
+/// Whether this terminal is a guest's. Held by whoever changes how it is, so that nobody who goes on
+/// takes it from the shell after the guest has ended.
+static IS_GUESTS: Mutex<bool> = Mutex::new(false);
+
+fn is_guests() -> MutexGuard<'static, bool> {
+    IS_GUESTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// This terminal, which hands on what is typed as it is. It is as it was before when this goes, and
 /// when this process panics.
@@ -23,14 +34,34 @@ impl Raw {
                 told(panic);
             }));
         });
+        let mut is_guests = is_guests();
         terminal::enable_raw_mode().context("cannot use this terminal for the guest")?;
+        *is_guests = true;
         Ok(Self(()))
+    }
+
+    /// Leaves the terminal as it was while this process stands still.
+    pub(super) fn suspend() {
+        if *is_guests() {
+            restore();
+        }
+    }
+
+    /// Takes it again, where it is still the guest's: whoever had it meanwhile may have changed it.
+    pub(super) fn resume() {
+        if *is_guests() {
+            restore();
+            // One that is gone is found out by who reads from it.
+            let _gone = terminal::enable_raw_mode();
+        }
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
+        let mut is_guests = is_guests();
         restore();
+        *is_guests = false;
     }
 }
 

@@ -88,6 +88,23 @@ pub(crate) struct Status {
     pub(crate) modified: Stamp,
 }
 
+/// What is sent to a process that shows what another one writes.
+#[cfg_attr(
+    any(not(target_os = "linux"), aril_portable),
+    expect(dead_code, reason = "nothing is sent there")
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Noticed {
+    /// Its terminal has another size.
+    Resized,
+    /// It is to stand still.
+    StandStill,
+    /// It goes on.
+    GoesOn,
+    /// It is asked to end, by the signal of this number.
+    Ask(i32),
+}
+
 /// A signal that asks this process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {

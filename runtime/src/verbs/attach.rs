@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::error::ErrorKind;
+use crate::platform::Noticed;
 use crate::platform::signals;
 use crate::roster::Answer;
 use crate::roster::Exec;
@@ -68,6 +69,11 @@ struct Writer {
 pub enum Notice {
     /// Its terminal has another size.
     Resized,
+    /// It is to stand still: [`Notices::stand_still`] does that, once what it changed of its terminal is
+    /// undone.
+    StandStill,
+    /// It goes on.
+    GoesOn,
     /// It is asked to end, by the signal of this number.
     Ask(i32),
 }
@@ -85,7 +91,17 @@ impl Notices {
 
     /// Waits for the next one.
     pub fn wait(&self) -> Notice {
-        self.0.wait().map_or(Notice::Resized, Notice::Ask)
+        match self.0.wait() {
+            Noticed::Resized => Notice::Resized,
+            Noticed::StandStill => Notice::StandStill,
+            Noticed::GoesOn => Notice::GoesOn,
+            Noticed::Ask(signal) => Notice::Ask(signal),
+        }
+    }
+
+    /// Has this process stand still until it is sent to go on, of which the next notice tells.
+    pub fn stand_still(&self) {
+        self.0.stand_still();
     }
 }
 

@@ -384,6 +384,53 @@ fn many_runs_that_end_at_once_are_all_shown_whole_and_leave_nothing() {
 }
 
 #[test]
+fn the_terminal_is_the_shells_while_a_run_is_stopped_from_outside() {
+    let den = Den::new();
+    let is_stopped = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        status.rsplit(')').next().unwrap().trim().starts_with('T')
+    };
+    let mut seat = seated(&den, "-it --name cat", CAT);
+    seat.wait_until_it_is_the_guests();
+    let run = seat.program.id();
+    for _ in 0..2 {
+        signal(run, "TSTP");
+        wait_until("the run to be stopped", || is_stopped(run));
+        assert!(seat.is_as_before(), "{}", seat.shown());
+        // A shell may leave it as it likes.
+        seat.resize(90, 20);
+        signal(run, "CONT");
+        seat.wait_until_it_is_the_guests();
+    }
+    // One that is stopped without being asked has changed nothing, and finds what others changed.
+    signal(run, "STOP");
+    wait_until("the run to be stopped", || is_stopped(run));
+    let mut modes = rustix::termios::tcgetattr(&seat.near).unwrap();
+    modes.local_modes |= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+    rustix::termios::tcsetattr(&seat.near, rustix::termios::OptionalActions::Now, &modes).unwrap();
+    signal(run, "CONT");
+    seat.wait_until_it_is_the_guests();
+    // It has gone on, and ends while it is stopped once more.
+    seat.types("on\n");
+    seat.wait_for("\r\non\r\n");
+    signal(run, "TSTP");
+    wait_until("the run to be stopped", || is_stopped(run));
+    den.ok("kill cat");
+    den.wait_for_status("cat", "exited");
+    signal(run, "CONT");
+    assert_eq!(seat.code(), Some(137), "{}", seat.shown());
+
+    // Where there is no terminal, it stops and goes on as any program does.
+    let runs = foreground(&den, "--name two", TICK).start();
+    runs.wait_for_output("tick");
+    runs.signal("TSTP");
+    wait_until("the run to be stopped", || is_stopped(runs.pid()));
+    runs.signal("CONT");
+    den.ok("kill two");
+    runs.outcome().expect_code(137);
+}
+
+#[test]
 fn what_asks_a_named_run_to_end_asks_its_guest() {
     let den = Den::new();
     for (name, code) in [("INT", 130), ("QUIT", 131), ("TERM", 143)] {

@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::platform::Ask;
+use crate::platform::Noticed;
 
 /// The signals that are waited for. That a file is too large is an error of the write that made it
 /// so, which is the guest's to handle, and no reason to end.
@@ -111,8 +112,8 @@ impl Asks {
     }
 }
 
-/// Signals of a process that shows what another one writes: those that ask it to end, and the one that
-/// tells of another size of its terminal.
+/// Signals of a process that shows what another one writes: those that ask it to end or to stand still,
+/// and those that tell of another size of its terminal, or that it goes on.
 #[derive(Debug)]
 pub(crate) struct Notices(Asks);
 
@@ -120,19 +121,32 @@ impl Notices {
     /// Blocks them in the calling thread, and in the threads that it will start.
     pub(crate) fn block() -> Self {
         let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
-        Self(Asks::of(&[&ends[..], &[libc::SIGWINCH]].concat()))
+        let others = [libc::SIGWINCH, libc::SIGTSTP, libc::SIGCONT];
+        Self(Asks::of(&[&ends[..], &others].concat()))
     }
 
-    /// Waits until one comes, and says the number of one that asks to end; nothing where the terminal
-    /// has another size.
-    pub(crate) fn wait(&self) -> Option<i32> {
+    /// Waits until one comes.
+    pub(crate) fn wait(&self) -> Noticed {
         loop {
-            match self.0.take(None) {
-                libc::SIGWINCH => return None,
+            return match self.0.take(None) {
+                libc::SIGWINCH => Noticed::Resized,
+                libc::SIGTSTP => Noticed::StandStill,
+                libc::SIGCONT => Noticed::GoesOn,
                 // It was interrupted.
-                ..=0 => {}
-                signal => return Some(signal),
-            }
+                ..=0 => continue,
+                signal => Noticed::Ask(signal),
+            };
+        }
+    }
+
+    /// Has this process stand still until it is sent to go on, as it does where nobody waits for that.
+    #[expect(clippy::unused_self, reason = "who holds it is who was asked")]
+    pub(crate) fn stand_still(&self) {
+        // JUSTIFICATION: rustix sends signals by numbers of processes alone.
+        // SAFETY: the number is a signal's that runs no code of anybody's.
+        #[expect(unsafe_code, reason = "stops this process")]
+        unsafe {
+            libc::raise(libc::SIGSTOP);
         }
     }
 }

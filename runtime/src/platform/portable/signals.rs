@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::platform::Ask;
+use crate::platform::Noticed;
 
 /// The number of the interrupt from the keyboard, on every system that numbers it.
 const INTERRUPT: i32 = 2;
@@ -72,11 +73,15 @@ impl Notices {
 
     /// Waits for ever.
     #[expect(clippy::unused_self, reason = "other systems hold a set")]
-    pub(crate) fn wait(&self) -> Option<i32> {
+    pub(crate) fn wait(&self) -> Noticed {
         loop {
             std::thread::park();
         }
     }
+
+    /// Does nothing: nobody is asked to.
+    #[expect(clippy::unused_self, reason = "other systems hold a set")]
+    pub(crate) fn stand_still(&self) {}
 }
 
 /// Nothing listens.
