@@ -8,13 +8,15 @@
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
 use anyhow::bail;
-use aril::SandboxId;
+use aril::Resident;
 use aril::Split;
 use aril::Twin;
 
@@ -83,13 +85,23 @@ fn look_as_if_one_stays(words: &[&OsStr]) -> bool {
     })
 }
 
+/// A sandbox that is kept for this process.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) keeper: Twin,
+}
+
 /// What became of a process that starts a keeper.
 #[derive(Debug)]
 pub(super) enum Begun {
     /// It is the keeper itself, from here on.
     Keeper,
-    /// A keeper beside it keeps the sandbox of this id, which this process is to show or to leave.
-    Kept { id: String, shows: bool },
+    /// A keeper beside it keeps the sandbox of this id, which goes on without this process.
+    Left(String),
+    /// One keeps a sandbox that this process is to show.
+    Shown(Own),
     /// There is no keeper any more, and this is the code to end with.
     Ended(ExitCode),
 }
@@ -101,11 +113,15 @@ const SHOWN: char = '+';
 const UNNEEDED: &str = "-\n";
 
 /// The sandbox that a keeper keeps which began first in `main`, and that this process is to show.
-static BEGUN: OnceLock<String> = OnceLock::new();
+static BEGUN: Mutex<Option<Own>> = Mutex::new(None);
+
+fn begun() -> MutexGuard<'static, Option<Own>> {
+    BEGUN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Whether there is one.
 pub(super) fn has_begun() -> bool {
-    BEGUN.get().is_some()
+    begun().is_some()
 }
 
 /// Has a keeper begin first in `main`, where the words look as if there is to be one: it does all that
@@ -122,11 +138,11 @@ pub(crate) fn split_keeper() -> Option<ExitCode> {
     match heard(keeper) {
         Ok(None | Some(Begun::Keeper)) => None,
         Ok(Some(Begun::Ended(code))) => Some(code),
-        Ok(Some(Begun::Kept { id, shows: true })) => {
-            let _first = BEGUN.set(id);
+        Ok(Some(Begun::Shown(own))) => {
+            *begun() = Some(own);
             None
         }
-        Ok(Some(Begun::Kept { id, shows: false })) => {
+        Ok(Some(Begun::Left(id))) => {
             let said = report::line(format_args!("{id}"));
             Some(said.map_or_else(|error| report::failure(&error), |()| ExitCode::SUCCESS))
         }
@@ -137,8 +153,8 @@ pub(crate) fn split_keeper() -> Option<ExitCode> {
 /// Goes on as the keeper, in a process of its own; and beside it, as this one, which hears what that
 /// says.
 pub(super) fn begin() -> anyhow::Result<Begun> {
-    if let Some(id) = BEGUN.get() {
-        return Ok(Begun::Kept { id: id.clone(), shows: true });
+    if let Some(own) = begun().take() {
+        return Ok(Begun::Shown(own));
     }
     let Some(keeper) = aril::split().context("cannot start a keeper")? else {
         IS_KEEPER.store(true, Relaxed);
@@ -147,10 +163,13 @@ pub(super) fn begin() -> anyhow::Result<Begun> {
     heard(keeper)?.context("its keeper says that it is not needed; please report this")
 }
 
-/// Says the id of what this process keeps to the one that started it, which shows that, or leaves it.
-pub(super) fn say(id: &SandboxId, shows: bool) -> anyhow::Result<()> {
+/// Says what this process keeps to the one that started it, which shows that, or leaves it.
+pub(super) fn say(resident: &Resident, shows: bool) -> anyhow::Result<()> {
+    let id = &resident.id;
     if shows {
-        report::line(format_args!("{SHOWN}{id}"))
+        // That one knows no other way to its name: the sandbox may be gone before it looks.
+        let name = resident.name.as_ref().map_or(id.as_str(), |name| name.as_str());
+        report::line(format_args!("{SHOWN}{id} {name}"))
     } else {
         report::line(format_args!("{id}"))
     }
@@ -170,9 +189,14 @@ fn heard(mut keeper: Twin) -> anyhow::Result<Option<Begun>> {
         return Ok(None);
     }
     if let Some(id) = said.strip_suffix('\n') {
-        let shown = id.strip_prefix(SHOWN);
-        let id = shown.unwrap_or(id).to_owned();
-        return Ok(Some(Begun::Kept { id, shows: shown.is_some() }));
+        let Some(shown) = id.strip_prefix(SHOWN) else {
+            // It says no more, once it has left what both share.
+            let _end = keeper.hear();
+            return Ok(Some(Begun::Left(id.to_owned())));
+        };
+        let (id, name) = shown.split_once(' ').unwrap_or((shown, shown));
+        let (id, name) = (id.to_owned(), name.to_owned());
+        return Ok(Some(Begun::Shown(Own { id, name, keeper })));
     }
     let status = keeper.wait().context("cannot wait for the keeper")?;
     if status.code().is_none() {

@@ -4,9 +4,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use aril::Notices;
 use aril::Runtime;
 
+use super::detached::Own;
 use super::show::OnAsk;
 use super::show::Show;
 use super::show::Shown;
@@ -17,18 +19,18 @@ use crate::report;
 const HANG_UP: i32 = 1;
 const TERMINATE: i32 = 15;
 
-/// Shows the guest of the keeper that this process started until it ends or is left.
+/// Shows the guest of the keeper that this process started, which has a terminal or not, until it ends or
+/// is left.
 pub(super) fn show(
     runtime: &Runtime,
-    id: String,
+    (own, has_terminal): (Own, bool),
     input: bool,
     terminal: Option<DetachKeys>,
 ) -> anyhow::Result<ExitCode> {
     // Until here a signal ends this process and its keeper.
     let notices = Notices::take_over();
-    // Looked up first: its guest may end, and with `--rm` be gone, as soon as this process is there.
-    let name = runtime.resident(&id)?.name.map_or_else(|| id.clone(), |name| name.to_string());
-    let attachment = runtime.attach_to_own(&id)?;
+    let Own { id, name, keeper } = own;
+    let attachment = keeper.attach(has_terminal).context("cannot hear the keeper")?;
     let on_ask = hand_on(runtime.clone(), id, terminal.is_some());
     let show = Show { input, terminal, notices: Some((notices, on_ask)) };
     Ok(match show.run(attachment)? {

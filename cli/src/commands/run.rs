@@ -232,7 +232,7 @@ impl Run {
             // The guest's files are there as long as its keeper.
             let code = runtime.keep_alone(enrolment, &artifact, spec, ready.image, |resident| {
                 // Who started it may have left.
-                let _unheard = detached::say(&resident.id, !self.detach);
+                let _unheard = detached::say(resident, !self.detach);
                 spans::send_aside();
             });
             let _left = files.map(ImageFiles::remove);
@@ -328,17 +328,18 @@ impl Run {
         if detached::is_keeper() {
             return Ok(None);
         }
-        let id = match detached::begin()? {
+        let own = match detached::begin()? {
             Begun::Keeper => return Ok(None),
             Begun::Ended(code) => return Ok(Some(code)),
-            Begun::Kept { id, .. } => id,
+            Begun::Left(id) => {
+                report::line(format_args!("{id}"))?;
+                return Ok(Some(ExitCode::SUCCESS));
+            }
+            Begun::Shown(own) => own,
         };
-        if self.detach {
-            report::line(format_args!("{id}"))?;
-            return Ok(Some(ExitCode::SUCCESS));
-        }
         let terminal = has_terminal.then(|| self.detach_keys.clone());
-        foreground::show(&self.common.keeping()?, id, self.interactive, terminal).map(Some)
+        let has = self.tty;
+        foreground::show(&self.common.keeping()?, (own, has), self.interactive, terminal).map(Some)
     }
 
     /// Whether it is a sandbox that others find, and that goes on without this process.

@@ -50,8 +50,6 @@ pub(crate) enum Request {
     Wait,
     /// To hand on what it writes, and what it is to read.
     Attach,
-    /// The same for the one who started it, who is told all of it, and how it ended.
-    Own,
     /// To look what it is called from now on.
     Rename,
     /// To give a handle of the directory that holds this path of the guest's.
@@ -174,6 +172,11 @@ impl Roster {
 }
 
 impl Line {
+    /// The connection that the one who started a sandbox has from the beginning.
+    pub(crate) const fn own(stream: socket::Stream) -> Self {
+        Self(stream)
+    }
+
     /// Asks something, and waits for the answer for as long as this at the most.
     pub(crate) fn ask(&mut self, request: &Request, limit: Option<Duration>) -> io::Result<Answer> {
         self.say(request)?;

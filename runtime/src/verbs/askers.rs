@@ -32,11 +32,10 @@ impl Place {
     #[cfg(test)]
     const ALL: [Self; 4] = [Self::Watching, Self::Running, Self::Ordering, Self::Stopping];
 
-    /// What a request is at first. The one who started the guest takes nobody's place, and who has it
-    /// stop is heard before he has one.
+    /// What a request is at first. Who has the guest stop is heard before he has a place.
     pub(super) const fn of(request: &Request) -> Option<Self> {
         match request {
-            Request::Own | Request::Stop { .. } => None,
+            Request::Stop { .. } => None,
             Request::Attach | Request::Wait => Some(Self::Watching),
             Request::Exec(_) => Some(Self::Running),
             Request::Kill { .. }

@@ -106,6 +106,12 @@ impl Notices {
 }
 
 impl Attachment {
+    /// Over a connection that carries what a guest writes.
+    pub(super) fn over(line: KeeperLine, has_terminal: bool) -> io::Result<Self> {
+        let writer = Writer { line: line.again()?, turn: Mutex::default() };
+        Ok(Self { line, has_terminal, writer: Arc::new(writer) })
+    }
+
     /// The next piece; nothing where the keeper is gone without a word.
     ///
     /// # Errors
@@ -213,17 +219,6 @@ impl Runtime {
         self.connected("attach to", name, &Request::Attach, ANSWER_MAX)
     }
 
-    /// Attaches to a sandbox that was started for the one who calls
-    /// ([`Enrolment::with_owner`](crate::Enrolment::with_owner)): the guest waits where what it writes is not taken, and how it
-    /// ended is told.
-    ///
-    /// # Errors
-    ///
-    /// Fails where there is none that runs, and where it waits for nobody, or somebody else came.
-    pub fn attach_to_own(&self, name: &str) -> Result<Attachment, Error> {
-        self.connected("attach to", name, &Request::Own, ANSWER_MAX)
-    }
-
     fn connected(
         &self,
         doing: &'static str,
@@ -238,14 +233,12 @@ impl Runtime {
         if let Answer::Refused(reason) = line.ask(request, Some(limit)).map_err(unheard)? {
             return Err(failed(doing, name, ErrorKind::Denied, reason));
         }
-        let writer = line.again().map_err(unheard)?;
         let has_terminal = match request {
             Request::Exec(program) => program.terminal.is_some(),
             // One that has ended and is gone by now says little more.
             _ => roster.get(&id).is_ok_and(|resident| resident.plan.terminal),
         };
-        let writer = Arc::new(Writer { line: writer, turn: Mutex::default() });
-        Ok(Attachment { line, has_terminal, writer })
+        Attachment::over(line, has_terminal).map_err(unheard)
     }
 
     /// Runs a program beside a guest that goes on alone, and attaches to it. It is ended with the

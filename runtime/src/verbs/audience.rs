@@ -1,19 +1,18 @@
 //! Who is attached to a sandbox that goes on alone: what its guest writes goes to each of them, and the
 //! guest waits for one of them alone, the one who started it.
 
-use std::cell::Cell;
 use std::cell::OnceCell;
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::Notify;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use crate::roster::Answer;
 use crate::roster::Asker;
@@ -36,13 +35,11 @@ const OWN_PIECES_MAX: usize = 16;
 type Piece = (bool, Arc<[u8]>);
 
 /// Those who are attached.
+#[derive(Default)]
 pub(super) struct Audience {
     /// Made when the first one comes who did not start it: it has room for all pieces from then on.
     all: OnceCell<broadcast::Sender<Piece>>,
     owner: RefCell<Option<Owner>>,
-    /// Whether the one who started it is still to come.
-    expects_owner: Cell<bool>,
-    came: Notify,
 }
 
 /// The one who started it.
@@ -62,26 +59,6 @@ enum Hearing {
 }
 
 impl Audience {
-    /// An empty one, to which somebody comes who started the guest, or not.
-    pub(super) fn new(expects_owner: bool) -> Self {
-        Self {
-            all: OnceCell::new(),
-            owner: RefCell::default(),
-            expects_owner: Cell::new(expects_owner),
-            came: Notify::new(),
-        }
-    }
-
-    /// Whether the one who started it comes in time; at once, where nobody is expected.
-    pub(super) async fn owner_came(&self, limit: Duration) -> bool {
-        if !self.expects_owner.get() {
-            return true;
-        }
-        let came = tokio::time::timeout(limit, self.came.notified()).await.is_ok();
-        self.expects_owner.set(false);
-        came
-    }
-
     /// The guest wrote something: returns when more can be taken.
     pub(super) async fn tell(&self, is_error: bool, bytes: &[u8]) {
         if let Some(all) = self.all.get()
@@ -114,20 +91,18 @@ impl Audience {
         }
     }
 
-    /// One more comes; nothing where he says that he started it and did not.
-    fn join(&self, is_owner: bool) -> Option<Hearing> {
-        if !is_owner {
-            let all = self.all.get_or_init(|| broadcast::channel(PIECES_MAX).0);
-            return Some(Hearing::Latest(all.subscribe()));
-        }
-        if !self.expects_owner.replace(false) {
-            return None;
-        }
+    /// One more comes.
+    fn join(&self) -> Hearing {
+        let all = self.all.get_or_init(|| broadcast::channel(PIECES_MAX).0);
+        Hearing::Latest(all.subscribe())
+    }
+
+    /// The one who started it is there.
+    fn join_as_owner(&self) -> Hearing {
         let (sender, pieces) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(OWN_PIECES_MAX));
         self.owner.replace(Some(Owner { pieces: sender, room: Arc::clone(&room) }));
-        self.came.notify_one();
-        Some(Hearing::All { pieces, room })
+        Hearing::All { pieces, room }
     }
 }
 
@@ -183,16 +158,31 @@ fn frame_of(piece: Result<Piece, RecvError>) -> Frame {
 }
 
 /// Hands on what the guest writes, and what it is to read, until it ends or the other one leaves.
-pub(super) async fn attach(mut asker: Asker, post: &Post, is_owner: bool) -> std::io::Result<()> {
+pub(super) async fn attach(mut asker: Asker, post: &Post) -> std::io::Result<()> {
     if let Err(refused) = post.sandbox() {
         return answer(&mut asker, &refused).await;
     }
-    let Some(mut hearing) = post.audience().join(is_owner) else {
-        let refused = "it was started by somebody else, or without waiting for anybody".to_owned();
-        return answer(&mut asker, &Answer::Refused(refused)).await;
-    };
-    let mut ends = post.ends();
+    let (hearing, ends) = (post.audience().join(), post.ends());
     answer(&mut asker, &Answer::Done).await?;
+    speak(asker, post, hearing, ends).await
+}
+
+/// Has the one who started the guest told of all that it writes from now on, and of how it ends. What
+/// this returns hands that on, before and after the end, until he has it or is gone.
+pub(super) fn attach_owner(
+    asker: Asker,
+    post: Rc<Post>,
+) -> impl Future<Output = std::io::Result<()>> {
+    let (hearing, ends) = (post.audience().join_as_owner(), post.ends());
+    async move { speak(asker, &post, hearing, ends).await }
+}
+
+async fn speak(
+    asker: Asker,
+    post: &Post,
+    mut hearing: Hearing,
+    mut ends: watch::Receiver<(u32, u8)>,
+) -> std::io::Result<()> {
     let (mut from, mut to) = tokio::io::split(asker);
     let sending = async {
         loop {

@@ -84,7 +84,6 @@ impl Post {
         roster: Roster,
         (resident, held): (Resident, Held),
         orders: UnboundedSender<Command>,
-        audience: Audience,
     ) -> Rc<Self> {
         let log = Log::open(held.path(), resident.plan.log);
         Rc::new(Self {
@@ -97,7 +96,7 @@ impl Post {
             changes: Cell::default(),
             size: Cell::default(),
             orders,
-            audience,
+            audience: Audience::default(),
             ends: watch::channel((0, 0)).0,
             askers: Rc::default(),
             company: beside::Company::default(),
@@ -366,9 +365,7 @@ impl Post {
             }
             Request::Wait => Ok(Answer::Ended(self.next_end().await)),
             // They have more to say than one answer.
-            Request::Attach | Request::Own | Request::Exec(_) | Request::Files(_) => {
-                Ok(Answer::Done)
-            }
+            Request::Attach | Request::Exec(_) | Request::Files(_) => Ok(Answer::Done),
         }
     }
 }
@@ -430,8 +427,7 @@ async fn serve(mut asker: Asker, post: &Post, guest: &Guest) -> std::io::Result<
         Err(reason) => return answer(&mut asker, &Answer::Refused(reason)).await,
     };
     let request = match request {
-        Request::Attach => return audience::attach(asker, post, false).await,
-        Request::Own => return audience::attach(asker, post, true).await,
+        Request::Attach => return audience::attach(asker, post).await,
         Request::Files(path) => return show_files(asker, post, guest, &path).await,
         Request::Exec(exec) => return beside::run(asker, post, guest, exec).await,
         request => request,

@@ -13,6 +13,8 @@ use crate::platform::Ask;
 use crate::platform::process;
 use crate::platform::signals::Asks;
 use crate::platform::signals::Listening;
+use crate::platform::socket;
+use crate::roster::Asker;
 use crate::roster::Held;
 use crate::roster::LogPlan;
 use crate::roster::Plan;
@@ -26,7 +28,7 @@ use crate::sandbox::SandboxSpec;
 use crate::sandbox::check_not_held;
 use crate::units::Bytes;
 
-use super::audience::Audience;
+use super::audience;
 use super::desk::Command;
 use super::desk::Post;
 use super::desk::attend;
@@ -46,9 +48,6 @@ const EVENTS_MAX: usize = 32;
 /// when it is made is the guest's own, and takes as long as it likes.
 const BEGINNING_MAX: Duration = Duration::from_secs(2);
 
-/// How long the one who started it may take to come.
-const OWNER_TIME_MAX: Duration = Duration::from_secs(10);
-
 /// A place in the roster for a sandbox that is about to be kept: its id and its name are its own from
 /// now on. Dropped, it is given up.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ pub struct Enrolment {
     roster: Roster,
     /// Until it is kept.
     place: Option<(Resident, Held)>,
-    /// Whether somebody comes who is to hear all that it writes.
+    /// Whether the process that was split is to hear all that it writes.
     has_owner: bool,
 }
 
@@ -71,9 +70,9 @@ pub(super) struct Guest {
 }
 
 impl Enrolment {
-    /// The same for somebody who started it to see what it does: he attaches with
-    /// [`Runtime::attach_to_own`], the guest waits for him where he is slow, and where he does not come
-    /// the guest is stopped.
+    /// The same for somebody who started it to see what it does: the process that was there before
+    /// [`split`](crate::split), which is attached from the beginning ([`Twin::attach`](crate::Twin::attach)).
+    /// The guest waits for him where he is slow, and is stopped where he is gone when it begins.
     #[must_use]
     pub fn with_owner(mut self) -> Self {
         self.has_owner = true;
@@ -227,8 +226,7 @@ async fn stay(
     };
     let (orders, commands) = mpsc::unbounded_channel();
     let desk = held.listen();
-    let audience = Audience::new(enrolment.has_owner);
-    let post = Post::new(enrolment.roster.clone(), (resident, held), orders, audience);
+    let post = Post::new(enrolment.roster.clone(), (resident, held), orders);
     let sandbox = post.begin(sandbox);
     // Whoever is told that it runs can speak to its keeper.
     let desk = match desk {
@@ -241,14 +239,25 @@ async fn stay(
     let asking = tokio::task::spawn_local(attend(desk, Rc::clone(&post), Rc::clone(&guest)));
     // Made before the stack is given back, which making it takes much of.
     let staying = Box::pin(Stay::new(guest, Rc::clone(&post), commands).live(sandbox, asks));
-    begun(&post.resident());
-    if let Err(error) = process::go_on_alone() {
-        post.give_up();
-        return Err(failed("leave the terminal of", post.name(), ErrorKind::Unavailable, error));
-    }
-    if !post.audience().owner_came(OWNER_TIME_MAX).await {
-        // Nobody wants it.
-        post.order(Command::Stop(Some(Duration::ZERO)));
+    let owner = match part(enrolment.has_owner, || begun(&post.resident())) {
+        Ok(owner) => owner,
+        Err(error) => {
+            post.give_up();
+            return Err(failed(
+                "leave the terminal of",
+                post.name(),
+                ErrorKind::Unavailable,
+                error,
+            ));
+        }
+    };
+    match owner {
+        None => {}
+        Some(owner) if socket::is_closed(&owner) => post.order(Command::Stop(Some(Duration::ZERO))),
+        Some(owner) => {
+            // All that the guest writes is for him, before anybody takes what it wrote.
+            drop(tokio::task::spawn_local(audience::attach_owner(owner, Rc::clone(&post))));
+        }
     }
     let ending = staying.await;
     let code = ending.code();
@@ -256,6 +265,17 @@ async fn stay(
     post.end(ending);
     post.farewell(FAREWELL).await;
     Ok(code)
+}
+
+/// Says that the guest has begun, and leaves what this process shares with who started it, but for the
+/// connection to the one who is to hear what it writes.
+fn part(has_owner: bool, begun: impl FnOnce()) -> std::io::Result<Option<Asker>> {
+    let owner = has_owner.then(socket::of_output).transpose()?;
+    // Who is told that it began may close the terminal at once.
+    process::leave_session();
+    begun();
+    process::go_on_alone()?;
+    owner.map(socket::to_async).transpose()
 }
 
 /// Waits until somebody asks this process to end, and says with what code.

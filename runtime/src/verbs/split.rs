@@ -7,13 +7,16 @@ use std::process::ExitStatus;
 use crate::platform::start;
 use crate::platform::twin;
 use crate::process::take_spare;
+use crate::roster::KeeperLine;
+
+use super::attach::Attachment;
 
 /// The process that goes on as the keeper, as the one sees it that was there before.
 #[derive(Debug)]
 pub struct Twin(twin::Twin);
 
 /// Goes on twice: as the process that was there, which is given the other one, and as a new one, its
-/// child, which is given nothing and has a pipe to the first one as its standard output.
+/// child, which is given nothing and has a connection to the first one as its standard output.
 ///
 /// The new process has all that this one has: it can be its [keeper](crate::Runtime::keep_alone)
 /// without starting a program and reading its command line again.
@@ -55,13 +58,27 @@ pub fn split_first(wanted: impl FnOnce(&[&OsStr]) -> bool) -> Split {
 }
 
 impl Twin {
-    /// All that it says on its standard output, once it has closed that.
+    /// The next line that it says on its standard output, with its end; what it said of one, where it
+    /// has closed that before.
     ///
     /// # Errors
     ///
     /// Fails where that is not UTF-8.
     pub fn hear(&mut self) -> io::Result<String> {
         self.0.hear()
+    }
+
+    /// Attaches to the sandbox that it keeps for this process
+    /// ([`Enrolment::with_owner`](crate::Enrolment::with_owner)), once it has said a line when that
+    /// began. All that the guest writes comes here from its beginning on, and how it ended, whenever
+    /// this process takes it: also where the keeper is gone by then. `has_terminal` is whether its spec
+    /// gives it a terminal.
+    ///
+    /// # Errors
+    ///
+    /// Fails where this process has no room for it.
+    pub fn attach(self, has_terminal: bool) -> io::Result<Attachment> {
+        Attachment::over(KeeperLine::own(self.0.into_line()), has_terminal)
     }
 
     /// Waits for its end.

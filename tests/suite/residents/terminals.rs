@@ -19,7 +19,9 @@ use rustix::termios::Winsize;
 use crate::guests::CAT;
 use crate::guests::FLOOD;
 use crate::guests::SPIN;
+use crate::support::Bench;
 use crate::support::Run;
+use crate::support::children_of;
 use crate::support::signal;
 use crate::support::wait_until;
 
@@ -380,6 +382,34 @@ fn many_runs_that_end_at_once_are_all_shown_whole_and_leave_nothing() {
             assert_eq!(outcome.stderr, "", "{outcome:#?}");
         }
         den.is_empty("runs with `--rm`");
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_before_it_shows_anything_shows_all_of_it_later() {
+    // So much is compiled first that there is time to stop it.
+    let much =
+        "(func (param i32) (result i32) (i32.mul (local.get 0) (i32.const 7)))".repeat(20_000);
+    let den = Den::on(Bench::new());
+    for (code, flags, end) in
+        [(7, "--name one", "\n"), (8, "--name two --rm", "\n"), (9, "-t --name three --rm", "\r\n")]
+    {
+        let guest = says(code).replacen("(memory", &format!("{much}(memory"), 1);
+        let run = foreground(&den, flags, &guest).start();
+        wait_until("its keeper", || !children_of(run.pid()).is_empty());
+        run.signal("STOP");
+        let name = flags.split(' ').find(|word| ["one", "two", "three"].contains(word)).unwrap();
+        wait_until("its guest's end", || den.actions(name).contains(&"die".to_owned()));
+        if flags.contains("--rm") {
+            wait_until("it to be gone", || den.ids().is_empty());
+        } else {
+            den.wait_for_status(name, "exited");
+            den.ok("rm one");
+        }
+        run.signal("CONT");
+        let outcome = run.outcome().expect_code(code);
+        assert_eq!(outcome.stdout, format!("said{end}"), "{outcome:#?}");
+        den.is_empty(flags);
     }
 }
 

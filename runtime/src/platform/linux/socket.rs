@@ -58,6 +58,25 @@ pub(crate) fn connect(directory: &File, name: &str) -> io::Result<Stream> {
     Stream::connect(path(directory, name))
 }
 
+/// The connection that this process has as its standard output.
+pub(crate) fn of_output() -> io::Result<Stream> {
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    rustix::net::sockopt::socket_type(&output)?;
+    Ok(output.into())
+}
+
+/// Whether the other end is closed, and nothing of it is left to read.
+pub(crate) fn is_closed(stream: &AsyncStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(rustix::net::recv(stream, &mut [0], flags), Ok((0, _)))
+}
+
+/// The same connection, in the tokio runtime that the caller is in.
+pub(crate) fn to_async(stream: Stream) -> io::Result<AsyncStream> {
+    stream.set_nonblocking(true)?;
+    AsyncStream::from_std(stream)
+}
+
 /// How much room what is sent with one handle takes.
 const ROOM: usize = rustix::cmsg_space!(ScmRights(1));
 

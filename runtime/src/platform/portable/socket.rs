@@ -38,6 +38,21 @@ pub(crate) fn connect(_directory: &File, _name: &str) -> io::Result<Stream> {
 }
 
 /// Fails.
+pub(crate) fn of_output() -> io::Result<Stream> {
+    none()
+}
+
+/// There is none.
+pub(crate) fn is_closed(_stream: &AsyncStream) -> bool {
+    true
+}
+
+/// Fails.
+pub(crate) fn to_async(_stream: Stream) -> io::Result<AsyncStream> {
+    none()
+}
+
+/// Fails.
 #[expect(clippy::unused_async, reason = "other systems wait here")]
 pub(crate) async fn give(_stream: &AsyncStream, _file: &File) -> io::Result<()> {
     none()

@@ -20,6 +20,11 @@ impl Twin {
     }
 
     /// Never happens.
+    pub(crate) fn into_line(self) -> super::socket::Stream {
+        match self.0 {}
+    }
+
+    /// Never happens.
     pub(crate) fn wait(self) -> io::Result<ExitStatus> {
         match self.0 {}
     }
