@@ -12,6 +12,8 @@ use aril::SingleFile;
 use aril::Tmpfs;
 use serde_json::Value;
 
+use crate::disk::users;
+use crate::disk::with_images;
 use crate::image_files;
 use crate::image_files::with_image;
 use crate::support::Bench;
@@ -480,23 +482,8 @@ async fn a_file_that_was_replaced_before_its_guest_is_launched_is_told_of() {
 
 #[test]
 fn the_files_of_an_image_are_covered_however_they_are_made_and_whoever_runs_it() {
-    if OwnMounts::new().is_none() {
-        return;
-    }
-    let bench = Bench::new();
-    // A few small files are copied; what is larger is laid over, where the host can.
-    bench.file("large/large", vec![0; 1 << 20]);
-    bench.file("small/file", "of the image\n");
-    let build = |name: &str| {
-        let folder = format!("./{name}:/");
-        let args = ["build", "-q", "guest.wat", "--copy", &folder, "-t", name];
-        bench.file("guest.wat", WRITES);
-        bench.aril(args).outcome().expect_code(0);
-    };
-    build("small");
-    build("large");
-    let users = if rustix::process::geteuid().is_root() { &[0, 12345][..] } else { &[0] };
-    for user in users {
+    let Some(bench) = with_images(WRITES) else { return };
+    for user in users() {
         for (image, flags) in [
             ("small", &[][..]),
             ("large", &[]),
