@@ -315,7 +315,11 @@ fn without_a_terminal_here_there_is_none_for_the_guest_to_read() {
         .expect_error("--no-stdin");
     let refused = den.aril(["exec", "-it", "--wasm", "x.wat", "cat"]);
     refused.expect_code(125).expect_error("the input device is not a TTY");
+    let keeper = den.keeper("cat");
+    let open = || fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().count();
+    let before = open();
     let looks = den.command(["attach", "--no-stdin", "cat"]).start();
+    wait_until("it to be attached", || before < open());
     // It hears that its input ends, as with a pipe.
     den.ok("stop cat");
     looks.outcome().expect_code(5);
