@@ -96,6 +96,10 @@ mod mounts;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod writers;
 
+// Containerd runs containers, as Kubernetes asks it to.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod containerd;
+
 // Images that are made here are pulled by others.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod pull_matrix;

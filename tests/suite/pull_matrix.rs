@@ -2,19 +2,23 @@
 //! images: skopeo and umoci, buildah, podman, docker, `ctr`, and the interface that Kubernetes
 //! has to containerd. docs/images.md has the table.
 //!
-//! Other versions of containerd than the one of this machine are tried where
-//! `ARIL_TEST_CONTAINERD` names folders with its programs; `tests/matrix` fetches some.
+//! Of containerd, the ones of other Debians are tried as well.
 
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Child;
-use std::process::Command;
 use std::process::Stdio;
 
+use serde_json::json;
+
+use crate::containerd::Containerd;
+use crate::containerd::Cri;
+use crate::containerd::KUBERNETES;
+use crate::containerd::Version;
 use crate::docker_registry::Manner;
 use crate::docker_registry::Registry;
 use crate::support::Bench;
+use crate::support::Run;
 use crate::support::Tools;
 use crate::support::root;
 use crate::support::signal;
@@ -156,110 +160,52 @@ fn docker_pulls_it_and_makes_a_container_of_it() {
     has_the_files(&said);
 }
 
-/// The containerds that are tried: folders with their programs.
-fn containerds() -> Vec<PathBuf> {
-    let more = std::env::var_os("ARIL_TEST_CONTAINERD").unwrap_or_default();
-    let more = std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty());
-    let own = std::env::var_os("PATH").unwrap_or_default();
-    let own = std::env::split_paths(&own).find(|folder| folder.join("containerd").is_file());
-    own.into_iter().chain(more.collect::<Vec<_>>()).collect()
-}
-
 #[test]
 fn containerd_pulls_and_unpacks_it_for_ctr_and_for_kubernetes() {
     let Some(shelf) = Shelf::new() else { return };
-    let Some(_) = shelf.tools(&["containerd", "ctr", "curl"]) else { return };
-    for (number, programs) in containerds().into_iter().enumerate() {
-        let (mut daemon, ctr, socket) = containerd(&shelf, &programs, number);
-        daemon.tools.run(&format!("{ctr} -n own images pull --plain-http {} > pulled", shelf.name));
-        has_the_files(&mounted(&daemon, &format!("{ctr} -n own"), &shelf.name));
-        let answer = pulled_by_kubernetes(&shelf, &socket, &shelf.name);
-        assert!(answer.is_ok(), "{}: {answer:?}", programs.display());
-        has_the_files(&mounted(&daemon, &format!("{ctr} -n k8s.io"), &shelf.name));
-        daemon.end();
+    for version in Version::ALL {
+        let Some((containerd, cri)) = containerd(&shelf, version) else { continue };
+        let pull = ["images", "pull", "--plain-http", &shelf.name];
+        containerd.ctr(pull).outcome().expect_code(0);
+        has_the_files(&mounted(&containerd, containerd.group(), &shelf));
+        cri.ask("PullImage", &json!({"image": {"image": &shelf.name}}));
+        has_the_files(&mounted(&containerd, KUBERNETES, &shelf));
     }
 }
 
 #[test]
 fn an_artifact_is_not_run_by_containerd_as_a_container() {
     let Some(shelf) = Shelf::with("--format artifact") else { return };
-    let Some(_) = shelf.tools(&["containerd", "ctr", "curl"]) else { return };
-    for (number, programs) in containerds().into_iter().enumerate() {
-        let (mut daemon, ctr, socket) = containerd(&shelf, &programs, number);
-        let version = daemon.tools.run(&format!("{ctr} version"));
-        let answer = pulled_by_kubernetes(&shelf, &socket, &shelf.name);
+    for version in Version::ALL {
+        let Some((containerd, cri)) = containerd(&shelf, version) else { continue };
+        let said = containerd.ok("version").stdout;
+        let answer = cri.call("PullImage", &json!({"image": {"image": &shelf.name}}));
         // 1.6 wants a file system of it; later ones fetch it as it is.
-        if version.contains(" 1.6.") {
+        if said.contains(" 1.6.") {
             assert!(answer.unwrap_err().contains("mismatched image rootfs"));
         } else {
             answer.unwrap();
         }
-        daemon.end();
     }
 }
 
-/// Starts a containerd of the test's own, and says how `ctr` speaks to it, and its socket.
-fn containerd(shelf: &Shelf, programs: &Path, number: usize) -> (Daemon, String, PathBuf) {
-    let tools = shelf.tools(&["containerd"]).unwrap();
-    let folder = shelf.folder(&format!("containerd-{number}"));
-    let socket = Path::new(&folder).join("socket");
-    let address = &shelf.registry.address;
-    shelf.bench.file(
-        &format!("containerd-{number}/registries/{address}/hosts.toml"),
-        format!("server = \"http://{address}\"\n"),
-    );
-    // The second version of its configuration is read by all of them.
-    let config = shelf.bench.file(
-        &format!("containerd-{number}/config.toml"),
-        format!(
-            "version = 2\nroot = \"{folder}/root\"\nstate = \"{folder}/state\"\n\
-             [grpc]\naddress = \"{folder}/socket\"\n[ttrpc]\naddress = \"{folder}/socket.ttrpc\"\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".registry]\n\
-             config_path = \"{folder}/registries\"\n"
-        ),
-    );
-    let programs = programs.display();
-    let mut daemon = Daemon::start(
-        tools,
-        &format!("PATH={programs}:$PATH exec containerd --config {}", config.display()),
-    );
-    let ctr = format!("{programs}/ctr --address {}", socket.display());
-    daemon.wait_for(&format!("{ctr} version"));
-    (daemon, ctr, socket)
+/// A containerd that reaches the registry, and who asks it for images as kubelet does.
+fn containerd(shelf: &Shelf, version: Version) -> Option<(Containerd, Cri)> {
+    let containerd = Containerd::start_beside(&shelf.bench, version, &shelf.registry.address)?;
+    let cri = Cri::for_images(&shelf.bench, &containerd)?;
+    Some((containerd, cri))
 }
 
 /// What is in an image that was unpacked.
-fn mounted(daemon: &Daemon, ctr: &str, name: &str) -> String {
-    // Nobody else sees the mount.
-    daemon.tools.run(&format!("mkdir -p at\n{ctr} images mount {name} at > mounted\nls at"))
-}
-
-/// Has containerd pull an image as kubelet does: `PullImage` of the Container Runtime Interface,
-/// by gRPC. Source: Kubernetes, `cri-api/pkg/apis/runtime/v1/api.proto`; the gRPC over HTTP/2
-/// protocol.
-fn pulled_by_kubernetes(shelf: &Shelf, socket: &Path, name: &str) -> Result<(), String> {
-    // A message whose field 1, an image, has its field 1, the name.
-    let field = |bytes: &[u8]| {
-        let size = u8::try_from(bytes.len()).ok().filter(|size| *size < 128).unwrap();
-        [&[0x0a, size], bytes].concat()
-    };
-    let message = field(&field(name.as_bytes()));
-    let head = [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes()].concat();
-    let request = shelf.bench.file("request", [head, message].concat());
-    let output = Command::new("curl")
-        .args(["-sS", "--max-time", "50", "--http2-prior-knowledge", "--unix-socket"])
-        .arg(socket)
-        .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-D", "-", "-o"])
-        .arg(shelf.bench.path().join("answer"))
-        .arg("--data-binary")
-        .arg(format!("@{}", request.display()))
-        .arg("http://localhost/runtime.v1.ImageService/PullImage")
-        .output()
-        .unwrap();
-    // The end of the call is told in headers, before the answer or behind it.
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let is_done = said.lines().any(|line| line.eq_ignore_ascii_case("grpc-status: 0"));
-    if is_done { Ok(()) } else { Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr))) }
+fn mounted(containerd: &Containerd, namespace: &str, shelf: &Shelf) -> String {
+    let place = shelf.folder(&format!("at-{}-{namespace}", containerd.group()));
+    let mount = ["images", "mount", &shelf.name, &place];
+    containerd.ctr_in(namespace, mount).outcome().expect_code(0);
+    let mut list = containerd.room().command("ls");
+    list.arg(&place);
+    let listed = Run::of(list).outcome().expect_code(0);
+    containerd.ctr_in(namespace, ["images", "unmount", "--rm", &place]).outcome().expect_code(0);
+    listed.stdout
 }
 
 /// A daemon that ends with its test. Its mounts are its own.

@@ -38,10 +38,16 @@ fn everything_is_required() -> bool {
 }
 
 /// Says aloud that a test was skipped, or fails where nothing may be.
-#[expect(clippy::print_stdout, reason = "what a test says is shown to who runs it")]
 pub(crate) fn skip(reason: &str) {
     assert!(!everything_is_required(), "required, and missing: {reason}");
+    let _nothing = skipped::<()>(reason);
+}
+
+/// Says aloud that a test was skipped, whatever is required.
+#[expect(clippy::print_stdout, reason = "what a test says is shown to who runs it")]
+pub(crate) fn skipped<T>(reason: &str) -> Option<T> {
     println!("SKIPPED: {reason}");
+    None
 }
 
 /// A real program that `tests/setup` fetched or built; nothing, said aloud, where it is missing.
@@ -54,6 +60,16 @@ pub(crate) fn guest(name: &str) -> Option<PathBuf> {
     }
     skip(&format!("the guest `{name}` is not there; `tests/setup` makes it"));
     None
+}
+
+/// The folder of PATH that has a program; nothing, said aloud, where none has.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).find(|folder| folder.join(program).is_file());
+    if found.is_none() {
+        skip(&format!("`{program}` is not installed"));
+    }
+    found
 }
 
 /// A folder of a test's own, and the `aril` that runs in it.
@@ -181,6 +197,10 @@ impl OwnMounts {
     }
 }
 
+/// Mounts over what other people's tools keep of themselves elsewhere: it is gone with them.
+pub(crate) const NOTHING_ELSEWHERE: &str =
+    "for place in /dev/shm /opt /run /var/lib; do mount -t tmpfs none $place; done";
+
 /// Other people's tools, which want to be root: in a folder, with mounts and a home of their own.
 pub(crate) struct Tools {
     folder: PathBuf,
@@ -193,12 +213,8 @@ impl Tools {
             skip("this user is not root, as which the tools of containers are run");
             return None;
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
         for tool in needed {
-            if !std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()) {
-                skip(&format!("`{tool}` is not installed"));
-                return None;
-            }
+            installed(tool)?;
         }
         Some(Self { folder: bench.path().to_owned() })
     }
@@ -209,10 +225,7 @@ impl Tools {
 
     /// A script of the shell's, which is about to be run.
     pub(crate) fn command(&self, script: &str) -> Command {
-        // What they keep of themselves elsewhere is gone with them.
-        let script = format!(
-            "for place in /dev/shm /opt /run /var/lib; do mount -t tmpfs none $place; done\n{script}"
-        );
+        let script = format!("{NOTHING_ELSEWHERE}\n{script}");
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "sh", "-ec", &script])
@@ -250,6 +263,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Another program than ours, which reads nothing.
+    pub(crate) fn of(command: Command) -> Self {
+        Self { command, input: Stdin::Closed }
+    }
+
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
@@ -368,6 +386,11 @@ impl Running {
     #[track_caller]
     pub(crate) fn wait_for_error(&self, text: &str) {
         wait_until(text, || self.stderr.so_far().contains(text));
+    }
+
+    /// What it has said on standard output until now.
+    pub(crate) fn said(&self) -> String {
+        self.stdout.so_far()
     }
 
     /// What it has said on standard error until now.

@@ -37,7 +37,7 @@ use crate::support::worker_of;
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// A guest that says `tick` every ten milliseconds.
-const TICK: &str = r#"(module
+pub(crate) const TICK: &str = r#"(module
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1) (data (i32.const 100) "tick\n")
@@ -50,7 +50,7 @@ const TICK: &str = r#"(module
       (br $l))))"#;
 
 /// A guest that ends at once, with this code.
-fn ending(code: u8) -> String {
+pub(crate) fn ending(code: u8) -> String {
     format!(
         r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
   (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const {code}))))"#
