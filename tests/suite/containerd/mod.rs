@@ -39,6 +39,9 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
 
+/// What the groups of these tests begin with, before the number of the test's process.
+const GROUP: &str = "containerd-test-";
+
 /// The namespace of containerd that kubelet's containers are in.
 pub(crate) const KUBERNETES: &str = "k8s.io";
 
@@ -119,10 +122,11 @@ impl Containerd {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let programs = version.programs()?;
         let room = Room::new(bench, network)?;
+        remove_groups_of_the_dead();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = bench.path().join(format!("containerd-{number}"));
         write_settings(&folder, registry);
-        let namespace = format!("containerd-test-{}-{number}", std::process::id());
+        let namespace = format!("{GROUP}{}-{number}", std::process::id());
         let variables =
             [("ARIL_CACHE_DIR", bench.cache().to_owned()), ("ARIL_DATA_DIR", bench.data())];
         let mut containerd =
@@ -157,15 +161,10 @@ impl Containerd {
 
     /// Ends it at once, as the kernel does, and starts it again. What it started goes on.
     pub(crate) fn restart(&mut self) {
-        self.end_daemon("KILL");
+        let mut daemon = self.daemon.take().unwrap();
+        signal(daemon.pid, "KILL");
+        wait_until("containerd ends", || daemon.child.try_wait().unwrap().is_some());
         self.start_daemon();
-    }
-
-    fn end_daemon(&mut self, name: &str) {
-        if let Some(mut daemon) = self.daemon.take() {
-            signal(daemon.pid, name);
-            wait_until("containerd ends", || daemon.child.try_wait().unwrap().is_some());
-        }
     }
 
     pub(crate) fn room(&self) -> &Room {
@@ -232,9 +231,8 @@ impl Containerd {
         let said = self.ok("tasks ls").stdout;
         said.lines().find_map(|line| {
             let mut words = line.split_whitespace();
-            let found = (words.next()? == id).then_some(())?;
-            let ((), pid, state) = (found, words.next()?.parse().ok()?, words.next()?.to_owned());
-            Some(Task { pid, state })
+            words.next().filter(|name| *name == id)?;
+            Some(Task { pid: words.next()?.parse().ok()?, state: words.next()?.to_owned() })
         })
     }
 
@@ -324,9 +322,7 @@ impl Containerd {
 
     /// The group that those are in, in each tree.
     fn parents(&self) -> Vec<PathBuf> {
-        let trees = fs::read_dir(GROUPS).into_iter().flatten();
-        let trees = trees.filter_map(|tree| Some(tree.ok()?.path()));
-        let all = trees.chain([PathBuf::from(GROUPS)]).map(|tree| tree.join(&self.namespace));
+        let all = trees().into_iter().map(|tree| tree.join(&self.namespace));
         all.filter(|parent| parent.is_dir()).collect()
     }
 }
@@ -339,12 +335,12 @@ impl Drop for Containerd {
             let is_news = |line: &&str| !line.contains(" plugin");
             let last = said.lines().filter(is_news).rev().take(20).collect::<Vec<_>>();
             eprintln!("{:?} said, newest first:\n{}", self.version, last.join("\n"));
-            // With all that it started.
-            self.daemon.take();
-        } else {
-            self.end_daemon("TERM");
         }
+        // It keeps nothing that anybody needs, so that it is not asked.
         self.room.end();
+        if let Some(mut daemon) = self.daemon.take() {
+            let _status = daemon.child.wait();
+        }
         // What held these is gone, which the kernel may see a little later.
         let started = Instant::now();
         while started.elapsed() < LEAVING && !self.parents().is_empty() {
@@ -411,6 +407,27 @@ container_annotations = ["aril.run/*"]
 "#
     );
     fs::write(folder.join("config.toml"), settings).unwrap();
+}
+
+/// The places of control groups: each tree of them, and the one of all where there is one.
+fn trees() -> Vec<PathBuf> {
+    let trees = fs::read_dir(GROUPS).into_iter().flatten();
+    let trees = trees.filter_map(|tree| Some(tree.ok()?.path()));
+    trees.chain([PathBuf::from(GROUPS)]).filter(|path| path.is_dir()).collect()
+}
+
+/// Removes the groups of tests that were killed, which are empty: all that ran in them is gone.
+fn remove_groups_of_the_dead() {
+    for path in trees().iter().flat_map(|tree| fs::read_dir(tree).into_iter().flatten()) {
+        let Ok(path) = path.map(|entry| entry.path()) else { continue };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(GROUP).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            for group in folders_below(&path).into_iter().rev().chain([path]) {
+                let _busy = fs::remove_dir(group);
+            }
+        }
+    }
 }
 
 /// The files of a folder, if there is one.
