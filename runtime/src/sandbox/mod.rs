@@ -9,6 +9,7 @@ mod exit;
 mod filesystem;
 mod grants;
 mod group;
+mod group_hold;
 mod group_name;
 mod guest;
 mod handle;
