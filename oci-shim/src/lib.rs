@@ -4,4 +4,6 @@
 //! specs, and the library's ends into theirs.
 
 pub mod bundle;
+mod guest;
+mod platform;
 pub mod shim;

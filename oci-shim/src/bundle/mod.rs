@@ -32,7 +32,7 @@ pub use refusal::Refusal;
 pub use resources::limits_of;
 
 /// The name of the configuration in a bundle.
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 
 /// The largest configuration, in bytes: several times that of a pod with all that Kubernetes lets
 /// it have, whose objects are 1.5 MiB at the most.

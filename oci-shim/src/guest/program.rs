@@ -1,0 +1,179 @@
+//! The program of a container: which of its files that is, and whether it is wasm.
+
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::bundle::Container;
+use crate::platform::root;
+use crate::platform::root::Root;
+
+use super::GuestError;
+
+/// How every wasm file begins, module or component.
+const MAGIC: &[u8; 4] = b"\0asm";
+
+/// Where programs are looked for if a container does not say.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program of wasm, held open: whatever becomes of its name, this file is run.
+#[derive(Debug)]
+pub(crate) struct Program {
+    file: File,
+}
+
+impl Program {
+    /// Finds the program of a container with a bundle in this folder, within its own files.
+    pub(crate) fn find(container: &Container, bundle: &Path) -> Result<Self, GuestError> {
+        let path = super::root_path(container, bundle);
+        let root = Root::open(&path).map_err(|source| GuestError::Root { path, source })?;
+        let name = container.args.first().map_or("", String::as_str);
+        let failed = |reason: String| GuestError::Program { program: name.to_owned(), reason };
+        let path = container.env.iter().find(|(name, _)| name == "PATH");
+        let places = places(name, &container.cwd, path.map(|(_, path)| path.as_str()));
+        let mut unusable = None;
+        for place in &places {
+            let opened = root.read(place);
+            match opened.map_err(Some).and_then(|file| is_wasm(&file).map(|is| (file, is))) {
+                Ok((file, true)) => return Ok(Self { file }),
+                Ok((_, false)) => {
+                    let what = "it is no wasm: a file of this runtime begins with `\\0asm`; for a \
+                                program of the host's processor, choose another runtime";
+                    return Err(failed(what.to_owned()));
+                }
+                Err(error) => unusable = unusable.or(reason_of(error.as_ref())),
+            }
+        }
+        Err(failed(unusable.unwrap_or_else(|| missing(&places))))
+    }
+
+    /// A path that leads to this file as long as it is held.
+    pub(crate) fn path(&self) -> PathBuf {
+        root::path_of(&self.file)
+    }
+}
+
+/// Where a program of this name may be among the files of a container.
+fn places(name: &str, cwd: &str, path: Option<&str>) -> Vec<String> {
+    if name.starts_with('/') {
+        return vec![name.to_owned()];
+    }
+    let in_cwd = |name: &str| format!("{}/{name}", cwd.trim_end_matches('/'));
+    if name.contains('/') {
+        return vec![in_cwd(name)];
+    }
+    let folders = path.unwrap_or(PATH_DEFAULT).split(':');
+    let mut places: Vec<String> = folders
+        .map(|folder| match folder {
+            "" | "." => in_cwd(name),
+            _ if folder.starts_with('/') => format!("{}/{name}", folder.trim_end_matches('/')),
+            _ => in_cwd(&format!("{folder}/{name}")),
+        })
+        .collect();
+    // Images of wasm often name their file alone, and have no folders for programs.
+    places.push(in_cwd(name));
+    places.dedup();
+    places
+}
+
+/// Whether a file is wasm: nothing known of what is no file.
+fn is_wasm(file: &File) -> Result<bool, Option<io::Error>> {
+    if !file.metadata().map_err(Some)?.is_file() {
+        return Err(None);
+    }
+    let mut beginning = Vec::new();
+    file.take(MAGIC.len() as u64).read_to_end(&mut beginning).map_err(Some)?;
+    Ok(beginning == MAGIC)
+}
+
+/// Why what is there cannot be used: nothing where nothing is there.
+fn reason_of(error: Option<&io::Error>) -> Option<String> {
+    match error {
+        None => Some("it is a directory, or no file that could be read".to_owned()),
+        Some(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Some(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+        Some(error) => Some(error.to_string()),
+    }
+}
+
+fn missing(places: &[String]) -> String {
+    format!(
+        "there is no such file in the container's files: looked for {}. (A wasm artifact has no \
+         files, and is not run by this door yet: run an image, as `aril build` writes it)",
+        places.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(program: &str, path: Option<&str>) -> Container {
+        let config = serde_json::json!({
+            "ociVersion": "1.0.2",
+            "root": { "path": "rootfs" },
+            "process": {
+                "user": { "uid": 0, "gid": 0 },
+                "args": [program],
+                "env": path.map(|path| vec![format!("PATH={path}")]).unwrap_or_default(),
+                "cwd": "/work",
+            },
+        });
+        Container::from_spec(&serde_json::from_value(config).unwrap()).unwrap()
+    }
+
+    fn bundle() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["rootfs/bin", "rootfs/work/bin", "rootfs/opt"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        let wasm = b"\0asm\x01\0\0\0";
+        for file in ["bin/app", "work/app.wasm", "work/bin/tool", "opt/text"] {
+            let content: &[u8] = if file == "opt/text" { b"#!/bin/sh\n" } else { wasm };
+            std::fs::write(dir.path().join("rootfs").join(file), content).unwrap();
+        }
+        std::fs::write(dir.path().join("outside.wasm"), wasm).unwrap();
+        let away = dir.path().join("outside.wasm");
+        std::os::unix::fs::symlink(away, dir.path().join("rootfs/away.wasm")).unwrap();
+        std::os::unix::fs::symlink("/bin/app", dir.path().join("rootfs/link")).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_path_the_search_path_or_the_working_directory() {
+        let bundle = bundle();
+        for (name, path) in [
+            ("/bin/app", None),
+            ("app", None),
+            ("/link", None),
+            ("app.wasm", Some("/bin")),
+            ("./app.wasm", None),
+            ("bin/tool", None),
+            ("tool", Some("/bin:bin")),
+        ] {
+            let found = Program::find(&container(name, path), bundle.path());
+            let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(std::fs::read(found.path()).unwrap(), b"\0asm\x01\0\0\0", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_run_says_why() {
+        let bundle = bundle();
+        for (name, why) in [
+            ("/missing.wasm", "no such file in the container's files"),
+            ("missing", "/usr/bin/missing"),
+            ("/opt", "a directory"),
+            ("/opt/text", "no wasm"),
+            ("/away.wasm", "no such file"),
+            ("/../outside.wasm", "no such file"),
+            ("/bin/app/deeper", "no such file"),
+        ] {
+            let error = Program::find(&container(name, None), bundle.path()).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(why) && text.contains(name), "{name}: {text}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What signals do to a guest, which hears none: what each does to a program that says nothing about it.
+
+use super::failure::Failure;
+
+/// What a signal does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Nothing: it asks whether somebody is there, or tells what no guest listens to.
+    Nothing,
+    /// It asks to stop: the guest's input ends, and it has the grace that is configured.
+    Stop,
+    /// It ends the guest at once.
+    End(i32),
+}
+
+/// The number of the signal that asks to stop, and of the one that cannot be refused.
+const TERM: u32 = 15;
+pub(super) const KILL: i32 = 9;
+
+/// The highest number.
+const MAX: u32 = 64;
+
+/// Those that programs ignore by themselves: a child, going on, urgent data and the size of a window.
+const IGNORED: [u32; 4] = [17, 18, 23, 28];
+
+/// Those that have a program stand still.
+const STOPPING: [u32; 4] = [19, 20, 21, 22];
+
+/// What a signal of this number does.
+pub(super) fn deed(signal: u32) -> Result<Deed, Failure> {
+    match signal {
+        0 => Ok(Deed::Nothing),
+        TERM => Ok(Deed::Stop),
+        _ if IGNORED.contains(&signal) => Ok(Deed::Nothing),
+        _ if STOPPING.contains(&signal) => Err(Failure::unimplemented(format!(
+            "signal {signal} has a program stand still: pause the container instead"
+        ))),
+        1..=MAX => Ok(Deed::End(signal.cast_signed())),
+        _ => Err(Failure::invalid(format!("{signal} is the number of no signal"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_does_what_it_does_to_a_program_that_says_nothing_about_it() {
+        for (signal, expected) in [
+            (0, Some(Deed::Nothing)),
+            (15, Some(Deed::Stop)),
+            (9, Some(Deed::End(9))),
+            (2, Some(Deed::End(2))),
+            (64, Some(Deed::End(64))),
+            (28, Some(Deed::Nothing)),
+            (19, None),
+            (65, None),
+            (u32::MAX, None),
+        ] {
+            assert_eq!(deed(signal).ok(), expected, "{signal}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The streams of a process: what containerd names, opened and handed to the guest.
+//!
+//! Outputs are the guest's own descriptors. An input, and all of a terminal, is handed on here: an input
+//! can be closed at any moment, and a terminal is more than a pipe.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use aril::Input;
+use aril::Sandbox;
+use aril::SandboxSpec;
+use aril::WindowSize;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinHandle;
+
+use crate::platform::stdio;
+use crate::platform::stdio::Sink;
+use crate::platform::stdio::Source;
+
+use super::failure::Failure;
+
+/// How much is handed on at a time.
+const CHUNK: usize = 16 << 10;
+
+/// How long the last output of a terminal may take to be read after the guest's end.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
+/// The streams of a process, as containerd names them: a FIFO, a file, or nothing each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stdio {
+    pub(super) stdin: String,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+    /// Whether they are a terminal, of which standard output is all.
+    pub(super) terminal: bool,
+}
+
+/// Streams that are open, before there is a guest.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    source: Option<Source>,
+    sink: Option<Sink>,
+    held: Vec<File>,
+    is_terminal: bool,
+}
+
+/// What is handed on while a guest runs.
+#[derive(Debug, Default)]
+pub(super) struct Pumps {
+    input: Option<JoinHandle<()>>,
+    output: Option<JoinHandle<()>>,
+    /// Other ends of outputs. As long as they are there, what was written is there as well.
+    _held: Vec<File>,
+}
+
+impl Stdio {
+    /// Opens them, for a guest with this spec; with a terminal of this size, where they are one.
+    pub(super) fn open(
+        &self,
+        mut spec: SandboxSpec,
+        size: WindowSize,
+    ) -> Result<(SandboxSpec, Opened), Failure> {
+        let mut opened = Opened { is_terminal: self.terminal, ..Opened::default() };
+        if !self.stdin.is_empty() {
+            let path = plain(&self.stdin)?;
+            let source = Source::open(path).map_err(|error| unopened(&self.stdin, &error))?;
+            opened.source = Some(source);
+            spec = spec.stdin(Input::Stream);
+        }
+        if self.terminal {
+            if let Some(output) = open(&self.stdout)? {
+                opened.held.extend(output.held);
+                let sink = Sink::new(output.file);
+                opened.sink = Some(sink.map_err(|error| unopened(&self.stdout, &error))?);
+            }
+            let spec = spec.stdin(Input::Stream).terminal(size);
+            return Ok((spec.stdout(aril::Output::Stream).stderr(aril::Output::Stream), opened));
+        }
+        if let Some(output) = open(&self.stdout)? {
+            opened.held.extend(output.held);
+            spec = spec.stdout_to(output.file);
+        }
+        if let Some(output) = open(&self.stderr)? {
+            opened.held.extend(output.held);
+            spec = spec.stderr_to(output.file);
+        }
+        Ok((spec, opened))
+    }
+}
+
+impl Opened {
+    /// Hands on what there is to hand on, from now on.
+    pub(super) fn attach(self, sandbox: &Sandbox) -> Pumps {
+        let is_terminal = self.is_terminal;
+        let input = self.source.zip(sandbox.stdin()).map(|(mut source, mut stdin)| {
+            tokio::task::spawn_local(async move {
+                let mut chunk = vec![0; CHUNK];
+                while let Ok(count @ 1..) = source.read(&mut chunk).await {
+                    // A guest that reads no more is none that must be written to.
+                    if stdin.write_all(&chunk[..count]).await.is_err() {
+                        return;
+                    }
+                    let _written = stdin.flush().await;
+                }
+                if is_terminal {
+                    // Whoever typed has left, which ends no terminal.
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        let mut sink = self.sink;
+        let output = sandbox.stdout().filter(|_| is_terminal).map(|mut stdout| {
+            tokio::task::spawn_local(async move {
+                let mut chunk = vec![0; CHUNK];
+                while let Ok(count @ 1..) = stdout.read(&mut chunk).await {
+                    if let Some(to) = &mut sink
+                        && to.write(&chunk[..count]).await.is_err()
+                    {
+                        // What nobody takes is read all the same: the guest would wait for ever.
+                        sink = None;
+                    }
+                }
+            })
+        });
+        Pumps { input, output, _held: self.held }
+    }
+}
+
+impl Pumps {
+    /// Ends the input.
+    pub(super) fn close_input(&mut self) {
+        if let Some(input) = self.input.take() {
+            input.abort();
+        }
+    }
+
+    /// What is left to be handed on once the guest has ended.
+    pub(super) fn last_words(&mut self) -> impl Future<Output = ()> + use<> {
+        self.close_input();
+        let output = self.output.take();
+        async move {
+            let Some(mut output) = output else { return };
+            if tokio::time::timeout(LAST_WORDS_MAX, &mut output).await.is_err() {
+                output.abort();
+            }
+        }
+    }
+}
+
+impl Drop for Pumps {
+    fn drop(&mut self) {
+        self.close_input();
+        if let Some(output) = self.output.take() {
+            output.abort();
+        }
+    }
+}
+
+/// Opens an output: nothing where none is named.
+fn open(name: &str) -> Result<Option<stdio::Output>, Failure> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let opened = match name.strip_prefix("file://") {
+        Some(path) => {
+            let path = path.split('?').next().unwrap_or(path);
+            if !path.starts_with('/') {
+                return Err(Failure::invalid(format!("`{name}` names no absolute path")));
+            }
+            stdio::open_file(Path::new(path))
+        }
+        None => stdio::open_output(plain(name)?),
+    };
+    opened.map(Some).map_err(|error| unopened(name, &error))
+}
+
+/// The path of a FIFO.
+fn plain(name: &str) -> Result<&Path, Failure> {
+    let path = name.strip_prefix("fifo://").unwrap_or(name);
+    if let Some((scheme, _)) = path.split_once("://") {
+        return Err(Failure::unimplemented(format!(
+            "`{name}`: there are no streams of `{scheme}` here: use a FIFO, or `file://` for outputs"
+        )));
+    }
+    if !path.starts_with('/') {
+        return Err(Failure::invalid(format!("`{name}` is no absolute path")));
+    }
+    Ok(Path::new(path))
+}
+
+fn unopened(name: &str, error: &std::io::Error) -> Failure {
+    let text = format!("cannot open `{name}`, which is to be a stream: {error}");
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return Failure::invalid(text);
+    }
+    Failure::other(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(stdio: Stdio) -> String {
+        let opened = stdio.open(SandboxSpec::new("web"), WindowSize::default());
+        opened.map(|_| ()).unwrap_err().text().to_owned()
+    }
+
+    #[test]
+    fn a_stream_that_is_none_is_refused_and_nothing_is_run_for_it() {
+        for (name, why) in [
+            ("binary:///bin/true?id=1", "`binary`"),
+            ("binary-v2:///bin/true", "`binary-v2`"),
+            ("relative", "no absolute path"),
+            ("file://relative", "no absolute path"),
+            ("/missing/fifo", "cannot open `/missing/fifo`"),
+        ] {
+            let text = refused(Stdio { stdout: name.to_owned(), ..Stdio::default() });
+            assert!(text.contains(why), "{name}: {text}");
+        }
+        let text = refused(Stdio { stdin: "file:///etc/passwd".to_owned(), ..Stdio::default() });
+        assert!(text.contains("`file`"), "{text}");
+    }
+}
