@@ -111,7 +111,7 @@ pub(crate) fn spec(container: &Container, bundle: &Path) -> Result<SandboxSpec, 
         umask: user.umask,
     });
     if let Some(score) = container.oom_score_adj {
-        spec = spec.oom_score_adj(score);
+        spec = spec.oom_score_adj(score).map_err(grant("the score for when memory is short"))?;
     }
     // As other runtimes do: a working directory that an image lacks is made.
     let _left_to_launch = root.make_directory(&container.cwd);
@@ -124,10 +124,13 @@ pub(crate) fn root_path(container: &Container, bundle: &Path) -> PathBuf {
 }
 
 /// The path of the control group that a container is to have, below the root of the hierarchies.
-pub(crate) fn group(container: &Container) -> Result<Option<&str>, GuestError> {
+pub(crate) fn group(container: &Container) -> Result<Option<String>, GuestError> {
     match &container.group {
         None => Ok(None),
-        Some(GroupPlace::Path(path)) => Ok(Some(path)),
+        Some(GroupPlace::Path(path)) => {
+            let names = path.split('/').filter(|name| !name.is_empty());
+            Ok(Some(names.flat_map(|name| ["/", name]).collect()))
+        }
         Some(GroupPlace::Systemd { .. }) => Err(GuestError::Unsupported {
             what: "`linux.cgroupsPath`: scopes of systemd are not made yet: have the engine name \
                    groups by paths (for containerd's CRI, `SystemdCgroup = false`; for the kubelet, \

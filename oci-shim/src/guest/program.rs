@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::io::Read as _;
+use std::io::Seek as _;
 use std::path::Path;
-use std::path::PathBuf;
+
+use aril::Source;
 
 use crate::bundle::Container;
-use crate::platform::root;
 use crate::platform::root::Root;
 
 use super::GuestError;
@@ -21,6 +22,8 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// A program of wasm, held open: whatever becomes of its name, this file is run.
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// As it is called.
+    name: String,
     file: File,
 }
 
@@ -37,7 +40,7 @@ impl Program {
         for place in &places {
             let opened = root.read(place);
             match opened.map_err(Some).and_then(|file| is_wasm(&file).map(|is| (file, is))) {
-                Ok((file, true)) => return Ok(Self { file }),
+                Ok((file, true)) => return Ok(Self { name: name.to_owned(), file }),
                 Ok((_, false)) => {
                     let what = "it is no wasm: a file of this runtime begins with `\\0asm`; for a \
                                 program of the host's processor, choose another runtime";
@@ -49,9 +52,9 @@ impl Program {
         Err(failed(unusable.unwrap_or_else(|| missing(&places))))
     }
 
-    /// A path that leads to this file as long as it is held.
-    pub(crate) fn path(&self) -> PathBuf {
-        root::path_of(&self.file)
+    /// It, as the library takes it.
+    pub(crate) fn source(self) -> Source {
+        Source::open(self.name, self.file)
     }
 }
 
@@ -85,6 +88,8 @@ fn is_wasm(file: &File) -> Result<bool, Option<io::Error>> {
     }
     let mut beginning = Vec::new();
     file.take(MAGIC.len() as u64).read_to_end(&mut beginning).map_err(Some)?;
+    // It is read from its beginning on.
+    { file }.rewind().map_err(Some)?;
     Ok(beginning == MAGIC)
 }
 
@@ -155,7 +160,9 @@ mod tests {
         ] {
             let found = Program::find(&container(name, path), bundle.path());
             let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(std::fs::read(found.path()).unwrap(), b"\0asm\x01\0\0\0", "{name}");
+            let mut bytes = Vec::new();
+            (&found.file).read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, b"\0asm\x01\0\0\0", "{name}");
         }
     }
 

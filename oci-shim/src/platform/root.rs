@@ -108,11 +108,6 @@ impl Root {
     }
 }
 
-/// A path by which what is held is opened, and nothing else.
-pub(crate) fn path_of(held: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()))
-}
-
 fn name_of(held: impl AsFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", held.as_fd().as_raw_fd()))
 }

@@ -189,7 +189,7 @@ fn ready(
     let mut asked =
         Asked::from_spec(&spec).map_err(|refusal| BundleError::Refused { path, refusal })?;
     asked.limits = limits.changed_by(asked.limits);
-    let group = guest::group(&asked)?.map(str::to_owned);
+    let group = guest::group(&asked)?;
     let sandbox = guest::spec(&asked, bundle)?;
     let runtime = match runtime {
         Some(runtime) => runtime,
@@ -206,7 +206,7 @@ pub(super) fn prepared(
     bundle: &Path,
 ) -> Result<Artifact, Failure> {
     let program = Program::find(asked, bundle)?;
-    Ok(runtime.prepare_alone(program.path(), &asked.limits, |_waited| {})?)
+    Ok(runtime.prepare_alone(program.source(), &asked.limits, |_waited| {})?)
 }
 
 /// Does what may take a while on a thread of its own.

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message as _;
 
-use crate::platform::groups;
 use crate::platform::mounts;
 use crate::platform::processes;
 use crate::platform::socket;
@@ -21,8 +20,9 @@ use super::record::Record;
 use super::start::ADDRESS_FILE;
 use super::start::folder;
 use super::state::End;
+use super::whole;
 
-/// How long a process and a group may take to be gone.
+/// How long a process may take to be gone.
 const GOING_MAX: Duration = Duration::from_secs(2);
 
 /// The code of what was killed.
@@ -61,9 +61,9 @@ fn clear(bundle: &Path) -> Result<(End, u32), String> {
         }
     }
     if let Some(group) = &record.group
-        && let Err(error) = groups::remove(group, GOING_MAX)
+        && let Err(error) = aril::clear_control_group(group)
     {
-        failed.push(format!("cannot remove the control group `{group}`: {error}"));
+        failed.push(whole(&error));
     }
     if let Err(error) = mounts::unmount_all(&bundle.join(ROOTFS)) {
         failed.push(format!("cannot unmount the container's files: {error}"));
