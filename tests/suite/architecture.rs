@@ -40,6 +40,10 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Where `unsafe` may be opened, each block with its reason.
 const UNSAFE_PLACES: &[&str] = &["engine/artifact.rs", "platform/linux/"];
 
+/// What only an operating system gives the doors of container engines: there they may name it, and
+/// open `unsafe`.
+const SHIM_PLATFORM: &str = "oci-shim/src/platform";
+
 /// Words that name an operating system, or what only one has, which only `platform` may.
 const SYSTEMS: &[&str] = &[
     "rustix",
@@ -201,7 +205,8 @@ fn unsafe_stays_in_its_places() {
     for folder in ["cli/src", "oci-shim/src", "examples"] {
         for path in sources(&root().join(folder)) {
             let text = fs::read_to_string(&path).unwrap();
-            assert!(!text.contains("unsafe {"), "`{}` opens `unsafe`", path.display());
+            let allowed = path.starts_with(root().join(SHIM_PLATFORM));
+            assert!(allowed || !text.contains("unsafe {"), "`{}` opens `unsafe`", path.display());
         }
     }
 }
@@ -240,9 +245,14 @@ fn no_room_but_platform_names_an_operating_system() {
     for (file, text) in library().iter().filter(|(file, _)| room_of(file) != "platform") {
         assert_eq!(system_in(text), None, "`{file}` names a system");
     }
-    for path in sources(&root().join("cli/src")) {
-        let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(system_in(&text), None, "`{}` names a system", path.display());
+    for folder in ["cli/src", "oci-shim/src"] {
+        // What a configuration says is in the words of its specification, which names systems.
+        let excused = [SHIM_PLATFORM, "oci-shim/src/bundle"].map(|place| root().join(place));
+        let is_excused = |path: &PathBuf| excused.iter().any(|place| path.starts_with(place));
+        for path in sources(&root().join(folder)).into_iter().filter(|path| !is_excused(path)) {
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(system_in(&text), None, "`{}` names a system", path.display());
+        }
     }
 }
 
@@ -274,7 +284,9 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn no_file_is_too_long_to_be_read_at_one_sitting() {
-    for (file, text) in library() {
+    let shim = sources(&root().join("oci-shim/src")).into_iter();
+    let shim = shim.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap()));
+    for (file, text) in library().into_iter().chain(shim) {
         let lines = code(&text).lines().filter(|line| !line.trim_start().starts_with("//"));
         let count = lines.filter(|line| !line.trim().is_empty()).count();
         let excused = LONG_FILES.iter().any(|(name, _)| *name == file);
