@@ -79,7 +79,7 @@ impl Tasks {
         }
         self.making.borrow_mut().insert(id.to_owned(), false);
         let making = Making(&self, id);
-        let container = Rc::new(self.make(&request).await?);
+        let container = Rc::new(Box::pin(self.make(&request)).await?);
         if self.making.borrow().get(id) == Some(&true) {
             return Err(Failure::precondition(format!("`{id}` was deleted while it was made")));
         }

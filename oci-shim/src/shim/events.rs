@@ -127,15 +127,14 @@ impl Publisher {
         envelope: Envelope,
     ) -> ttrpc::Result<()> {
         let failed = |error: std::io::Error| ttrpc::Error::Socket(error.to_string());
-        let connected = match client {
-            Some(client) => client,
-            None => {
-                let connecting = UnixStream::connect(address::path_of(address));
-                let stream = tokio::time::timeout(HEARD_MAX, connecting).await;
-                let stream = stream.map_err(|_| ttrpc::Error::Socket("no answer".to_owned()))?;
-                let stream = Socket::from(stream.map_err(failed)?);
-                client.insert(EventsClient::new(Client::new(stream)))
-            }
+        let connected = if let Some(client) = client {
+            client
+        } else {
+            let connecting = UnixStream::connect(address::path_of(address));
+            let stream = tokio::time::timeout(HEARD_MAX, connecting).await;
+            let stream = stream.map_err(|_| ttrpc::Error::Socket("no answer".to_owned()))?;
+            let stream = Socket::from(stream.map_err(failed)?);
+            client.insert(EventsClient::new(Client::new(stream)))
         };
         let limit = i64::try_from(HEARD_MAX.as_nanos()).unwrap_or(i64::MAX);
         let context = ttrpc::context::with_timeout(limit);

@@ -202,7 +202,7 @@ fn unopened(name: &str, error: &std::io::Error) -> Failure {
 mod tests {
     use super::*;
 
-    fn refused(stdio: Stdio) -> String {
+    fn refused(stdio: &Stdio) -> String {
         let opened = stdio.open(SandboxSpec::new("web"), WindowSize::default());
         opened.map(|_| ()).unwrap_err().text().to_owned()
     }
@@ -216,10 +216,10 @@ mod tests {
             ("file://relative", "no absolute path"),
             ("/missing/fifo", "cannot open `/missing/fifo`"),
         ] {
-            let text = refused(Stdio { stdout: name.to_owned(), ..Stdio::default() });
+            let text = refused(&Stdio { stdout: name.to_owned(), ..Stdio::default() });
             assert!(text.contains(why), "{name}: {text}");
         }
-        let text = refused(Stdio { stdin: "file:///etc/passwd".to_owned(), ..Stdio::default() });
+        let text = refused(&Stdio { stdin: "file:///etc/passwd".to_owned(), ..Stdio::default() });
         assert!(text.contains("`file`"), "{text}");
     }
 }

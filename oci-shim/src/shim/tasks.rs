@@ -164,14 +164,14 @@ impl Tasks {
     pub(super) async fn pause(&self, id: &str) -> Result<(), Failure> {
         let container = self.container(id)?;
         container.first.life.borrow().check_running("pause")?;
-        guest(&container.first)?.pause().await.map_err(not_paused)?;
+        guest(&container.first)?.pause().await.map_err(|error| not_paused(&error))?;
         for one in container.company() {
             let Some(sandbox) = one.sandbox() else { continue };
             match sandbox.pause().await {
                 Ok(()) | Err(PauseError::Ended | PauseError::Paused) => {}
                 Err(error) => {
                     let _as_before = resume(&container);
-                    return Err(not_paused(error));
+                    return Err(not_paused(&error));
                 }
             }
         }
@@ -334,7 +334,7 @@ async fn end_company(container: &Container) {
 }
 
 fn resume(container: &Container) -> Result<(), Failure> {
-    guest(&container.first)?.resume().map_err(not_paused)?;
+    guest(&container.first)?.resume().map_err(|error| not_paused(&error))?;
     for one in container.company() {
         // It has ended, or did not stand still yet.
         let _runs = one.sandbox().map(|sandbox| sandbox.resume());
@@ -342,7 +342,7 @@ fn resume(container: &Container) -> Result<(), Failure> {
     Ok(())
 }
 
-fn not_paused(error: PauseError) -> Failure {
+fn not_paused(error: &PauseError) -> Failure {
     match error {
         PauseError::System { .. } | PauseError::TooLong => Failure::other(error.to_string()),
         _ => Failure::precondition(error.to_string()),
