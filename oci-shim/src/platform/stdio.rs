@@ -67,6 +67,13 @@ pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens an output that somebody else writes to, to say something there as far as there is room. Who
+/// reads it does not find its end before this is closed.
+pub(crate) fn open_beside(path: &Path) -> io::Result<File> {
+    let is_fifo = std::fs::symlink_metadata(path)?.file_type().is_fifo();
+    if is_fifo { open_log(path) } else { append(path, false) }
+}
+
 fn append(path: &Path, make: bool) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
@@ -182,6 +189,25 @@ mod tests {
         assert_eq!(&bytes, b"early");
         drop(reader);
         output.file.write_all(b"late").unwrap();
+    }
+
+    #[test]
+    fn what_is_said_beside_a_program_waits_for_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fifo(dir.path(), "out");
+        let _held = open_output(&path).unwrap();
+        let mut beside = open_beside(&path).unwrap();
+        beside.write_all(b"a line\n").unwrap();
+        let mut reader = nonblocking(&path, OpenOptions::new().read(true)).unwrap();
+        let mut bytes = [0; 7];
+        reader.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"a line\n");
+        let full = (0..100).map(|_| beside.write_all(&[0; 4096])).find(Result::is_err);
+        assert_eq!(full.unwrap().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        std::fs::write(dir.path().join("file"), "a").unwrap();
+        open_beside(&dir.path().join("file")).unwrap().write_all(b"b").unwrap();
+        assert_eq!(std::fs::read(dir.path().join("file")).unwrap(), b"ab");
+        assert!(open_beside(&dir.path().join("missing")).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! can be closed at any moment, and a terminal is more than a pipe.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub(super) struct Opened {
     source: Option<Source>,
     sink: Option<Sink>,
     held: Vec<File>,
+    beside: Option<File>,
     is_terminal: bool,
 }
 
@@ -51,6 +53,8 @@ pub(super) struct Opened {
 pub(super) struct Pumps {
     input: Option<JoinHandle<()>>,
     output: Option<JoinHandle<()>>,
+    /// Where the last line is said.
+    beside: Option<File>,
     /// Other ends of outputs. As long as they are there, what was written is there as well.
     _held: Vec<File>,
 }
@@ -75,6 +79,7 @@ impl Stdio {
                 let sink = Sink::new(output.file);
                 opened.sink = Some(sink.map_err(|error| unopened(&self.stdout, &error))?);
             }
+            opened.beside = self.open_beside();
             let spec = spec.stdin(Input::Stream).terminal(size);
             return Ok((spec.stdout(aril::Output::Stream).stderr(aril::Output::Stream), opened));
         }
@@ -86,7 +91,22 @@ impl Stdio {
             opened.held.extend(output.held);
             spec = spec.stderr_to(output.file);
         }
+        opened.beside = self.open_beside();
         Ok((spec, opened))
+    }
+}
+
+impl Stdio {
+    /// Where the guest writes its errors: that is the log of the container, where people look for why
+    /// it ended.
+    fn open_beside(&self) -> Option<File> {
+        let name = if self.terminal { &self.stdout } else { &self.stderr };
+        let path = match name.strip_prefix("file://") {
+            Some(path) => path.split('?').next().unwrap_or(path),
+            None => name.strip_prefix("fifo://").unwrap_or(name),
+        };
+        // Where it cannot be, nothing is said.
+        stdio::open_beside(Path::new(path)).ok()
     }
 }
 
@@ -124,7 +144,7 @@ impl Opened {
                 }
             })
         });
-        Pumps { input, output, _held: self.held }
+        Pumps { input, output, beside: self.beside, _held: self.held }
     }
 }
 
@@ -145,6 +165,17 @@ impl Pumps {
             if tokio::time::timeout(LAST_WORDS_MAX, &mut output).await.is_err() {
                 output.abort();
             }
+        }
+    }
+}
+
+impl Pumps {
+    /// Says the last line, if there is one, as far as there is room: behind it, the outputs are at their
+    /// ends.
+    pub(super) fn last_line(&mut self, text: Option<&str>) {
+        let beside = self.beside.take();
+        if let Some((mut beside, text)) = beside.zip(text) {
+            let _no_room = beside.write_all(text.as_bytes());
         }
     }
 }

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use aril::Exit;
+use aril::Frame;
 use aril::PauseError;
+use aril::Record;
 use aril::Runtime;
 use aril::Sandbox;
 use aril::WindowSize;
@@ -134,11 +136,12 @@ impl Tasks {
 
     pub(super) fn pids(&self, id: &str) -> Result<PidsResponse, Failure> {
         let container = self.container(id)?;
+        // The first one is told of until it is deleted: a containerd that was restarted takes a container
+        // without any for one that never came to be, and forgets how it ended.
         let first = Rc::clone(&container.first);
-        let alive = std::iter::once(first).chain(container.company());
-        let alive = alive.filter(|one| one.life.borrow().end().is_none() && one.pid() != 0);
+        let all = std::iter::once(first).chain(container.company());
         let info = |one: Rc<Process>| ProcessInfo { pid: one.pid(), ..ProcessInfo::default() };
-        Ok(PidsResponse { processes: alive.map(info).collect(), ..PidsResponse::default() })
+        Ok(PidsResponse { processes: all.map(info).collect(), ..PidsResponse::default() })
     }
 
     pub(super) fn connect(&self, id: &str) -> ConnectResponse {
@@ -275,7 +278,7 @@ impl Tasks {
     /// Waits for the end of a guest, and tells it.
     pub(super) async fn watch(self: Rc<Self>, container: Rc<Container>, process: Rc<Process>) {
         let Some(sandbox) = process.sandbox() else { return };
-        let exit = sandbox.wait().await;
+        let record = sandbox.record().await;
         let at = std::time::SystemTime::now();
         let last_words = process.pumps.borrow_mut().last_words();
         last_words.await;
@@ -283,16 +286,19 @@ impl Tasks {
             "" => process.container.clone(),
             exec => format!("{}/{exec}", process.container),
         };
-        let code = match &exit {
-            Ok(exit) => {
-                self.log.info(&format!("{whose}: {exit}"));
-                u32::from(exit.code())
+        let code = match &record {
+            Ok(record) => {
+                self.log.info(&format!("{whose}: {}", record.exit));
+                u32::from(record.exit.code())
             }
             Err(error) => {
                 self.log.error(&format!("{whose}: the host failed: {}", super::whole(error)));
                 HOST_FAILED
             }
         };
+        let text = record.as_ref().ok();
+        let text = text.and_then(|record| last_line(record, process.stdio.terminal));
+        process.pumps.borrow_mut().last_line(text.as_deref());
         let end = End { code, at };
         if process.exec.is_empty() {
             end_company(&container).await;
@@ -300,7 +306,7 @@ impl Tasks {
                 self.log.error(&format!("{whose}: how it ended cannot be written: {error}"));
             }
         }
-        if matches!(exit, Ok(Exit::OutOfMemory(_))) {
+        if record.is_ok_and(|record| matches!(record.exit, Exit::OutOfMemory(_))) {
             let event = TaskOOM { container_id: process.container.clone(), ..TaskOOM::default() };
             self.publisher.publish(topics::TASK_OOM_EVENT_TOPIC, &event);
         }
@@ -331,6 +337,23 @@ async fn end_company(container: &Container) {
     };
     // Who does not end is killed by the kernel all the same, and only later.
     let _late = tokio::time::timeout(COMPANY_MAX, all).await;
+}
+
+/// What is said in the log of a container whose guest neither ended by itself nor was ended by whoever
+/// asked for that: why.
+fn last_line(record: &Record, is_terminal: bool) -> Option<String> {
+    /// How many calls of the guest are told, innermost first.
+    const CALLS_MAX: usize = 16;
+    let calls = match &record.exit {
+        Exit::Exited(_) | Exit::Stopped | Exit::Killed(_) => return None,
+        Exit::Trapped(trap) => &trap.backtrace[..trap.backtrace.len().min(CALLS_MAX)],
+        _ => &[],
+    };
+    let end = if is_terminal { "\r\n" } else { "\n" };
+    let beginning = if record.mid_line { end } else { "" };
+    let first = format!("{beginning}aril: {}{end}", aril::printable(&record.exit.to_string()));
+    let call = |call: &Frame| format!("aril:   at {}{end}", aril::printable(&call.function));
+    Some(std::iter::once(first).chain(calls.iter().map(call)).collect())
 }
 
 fn resume(container: &Container) -> Result<(), Failure> {
