@@ -5,5 +5,6 @@
 
 pub mod bundle;
 mod guest;
+mod native;
 mod platform;
 pub mod shim;

@@ -1,11 +1,18 @@
-//! What only an operating system gives a shim: processes of others, their groups, mounts and FIFOs.
+//! What only an operating system gives a shim: processes of others, their groups, mounts, terminals and
+//! FIFOs.
 //!
 //! No other room of this crate names an operating system or opens `unsafe`.
 
+pub(crate) mod console;
+pub(crate) mod fifo;
 pub(crate) mod groups;
 pub(crate) mod mounts;
+pub(crate) mod places;
 pub(crate) mod processes;
+pub(crate) mod reaper;
 pub(crate) mod root;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod stdio;
+#[cfg(test)]
+pub(crate) mod traces;
