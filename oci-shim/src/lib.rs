@@ -5,6 +5,6 @@
 
 pub mod bundle;
 mod guest;
-mod native;
+pub mod native;
 mod platform;
 pub mod shim;

@@ -248,7 +248,9 @@ fn no_room_but_platform_names_an_operating_system() {
     for folder in ["cli/src", "oci-shim/src"] {
         // What a configuration says is in the words of its specification, which names systems.
         let excused = [SHIM_PLATFORM, "oci-shim/src/bundle"].map(|place| root().join(place));
-        let is_excused = |path: &PathBuf| excused.iter().any(|place| path.starts_with(place));
+        let is_excused = |path: &PathBuf| {
+            path.ends_with("tests.rs") || excused.iter().any(|place| path.starts_with(place))
+        };
         for path in sources(&root().join(folder)).into_iter().filter(|path| !is_excused(path)) {
             let text = fs::read_to_string(&path).unwrap();
             assert_eq!(system_in(&text), None, "`{}` names a system", path.display());

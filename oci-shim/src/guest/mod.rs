@@ -23,6 +23,7 @@ use crate::bundle::Mounted;
 use crate::bundle::Share;
 use crate::platform::root::Root;
 
+pub(crate) use program::Found;
 pub(crate) use program::Program;
 
 /// What a container asks for and cannot be had on this host.

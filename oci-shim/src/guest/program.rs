@@ -5,10 +5,14 @@ use std::io;
 use std::io::Read as _;
 use std::io::Seek as _;
 use std::path::Path;
+use std::path::PathBuf;
 
 use aril::Source;
+use oci_spec::runtime::Mount;
+use oci_spec::runtime::Spec;
 
 use crate::bundle::Container;
+use crate::bundle::Share;
 use crate::platform::root::Root;
 
 use super::GuestError;
@@ -27,34 +31,109 @@ pub(crate) struct Program {
     file: File,
 }
 
+/// What a container has as its program.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Wasm.
+    Wasm(Program),
+    /// A file that is none.
+    Other,
+}
+
 impl Program {
     /// Finds the program of a container with a bundle in this folder, within its own files.
     pub(crate) fn find(container: &Container, bundle: &Path) -> Result<Self, GuestError> {
-        let path = super::root_path(container, bundle);
-        let root = Root::open(&path).map_err(|source| GuestError::Root { path, source })?;
         let name = container.args.first().map_or("", String::as_str);
-        let failed = |reason: String| GuestError::Program { program: name.to_owned(), reason };
         let path = container.env.iter().find(|(name, _)| name == "PATH");
+        let bound = container.mounts.iter().filter_map(|mounted| match &mounted.share {
+            Share::Host { source, .. } => Some((mounted.destination.clone(), bundle.join(source))),
+            Share::Memory { .. } => None,
+        });
+        let files = Files { root: super::root_path(container, bundle), bound: bound.collect() };
         let places = places(name, &container.cwd, path.map(|(_, path)| path.as_str()));
-        let mut unusable = None;
-        for place in &places {
-            let opened = root.read(place);
-            match opened.map_err(Some).and_then(|file| is_wasm(&file).map(|is| (file, is))) {
-                Ok((file, true)) => return Ok(Self { name: name.to_owned(), file }),
-                Ok((_, false)) => {
-                    let what = "it is no wasm: a file of this runtime begins with `\\0asm`; for a \
-                                program of the host's processor, choose another runtime";
-                    return Err(failed(what.to_owned()));
-                }
-                Err(error) => unusable = unusable.or(reason_of(error.as_ref())),
-            }
+        match files.look(name, &places)? {
+            Found::Wasm(program) => Ok(program),
+            Found::Other => Err(GuestError::Program {
+                program: name.to_owned(),
+                reason: "it is no wasm: a file of this runtime begins with `\\0asm`".to_owned(),
+            }),
         }
-        Err(failed(unusable.unwrap_or_else(|| missing(&places))))
+    }
+
+    /// Looks what the program is that a configuration asks for, before anything else of that is known to
+    /// make sense.
+    pub(crate) fn look(spec: &Spec, bundle: &Path) -> Result<Found, GuestError> {
+        let Some(process) = spec.process() else { return Ok(Found::Other) };
+        let name = process.args().iter().flatten().next().map_or("", String::as_str);
+        let is_bound = |mount: &&Mount| {
+            let mut options = mount.options().iter().flatten();
+            mount.typ().as_deref() == Some("bind")
+                || options.any(|option| ["bind", "rbind"].contains(&option.as_str()))
+        };
+        let bound = |mount: &Mount| {
+            let destination = mount.destination().to_str()?.to_owned();
+            Some((destination, bundle.join(mount.source().as_ref()?)))
+        };
+        let root = spec.root().as_ref().map(|root| root.path().clone()).unwrap_or_default();
+        let mounts = spec.mounts().iter().flatten();
+        let files = Files {
+            root: bundle.join(root),
+            bound: mounts.filter(is_bound).filter_map(bound).collect(),
+        };
+        let path = process.env().iter().flatten().find_map(|text| text.strip_prefix("PATH="));
+        let cwd = process.cwd().to_str().unwrap_or("/");
+        files.look(name, &places(name, cwd, path))
     }
 
     /// It, as the library takes it.
     pub(crate) fn source(self) -> Source {
         Source::open(self.name, self.file)
+    }
+}
+
+/// Where programs are looked for: the files of a container, and what of the host is mounted over them.
+struct Files {
+    root: PathBuf,
+    bound: Vec<(String, PathBuf)>,
+}
+
+impl Files {
+    /// The first of these places where there is a file.
+    fn look(&self, name: &str, places: &[String]) -> Result<Found, GuestError> {
+        let failed = |reason: String| GuestError::Program { program: name.to_owned(), reason };
+        let mut unusable = None;
+        for place in places {
+            let opened = self.open(place)?;
+            match opened.map_err(Some).and_then(|file| is_wasm(&file).map(|is| (file, is))) {
+                Ok((file, true)) => {
+                    return Ok(Found::Wasm(Program { name: name.to_owned(), file }));
+                }
+                Ok((_, false)) => return Ok(Found::Other),
+                Err(error) => unusable = unusable.or(reason_of(error.as_ref())),
+            }
+        }
+        Err(failed(unusable.unwrap_or_else(|| missing(places))))
+    }
+
+    fn open(&self, place: &str) -> Result<io::Result<File>, GuestError> {
+        // What is mounted last is seen.
+        for (destination, source) in self.bound.iter().rev() {
+            let Some(rest) = place.strip_prefix(destination.trim_end_matches('/')) else {
+                continue;
+            };
+            if rest.is_empty() {
+                return Ok(File::open(source));
+            }
+            if rest.starts_with('/') {
+                // It is a link as often as not.
+                let opened = std::fs::canonicalize(source).and_then(|source| Root::open(&source));
+                return Ok(opened.and_then(|root| root.read(rest)));
+            }
+        }
+        let path = &self.root;
+        let root =
+            Root::open(path).map_err(|source| GuestError::Root { path: path.clone(), source })?;
+        Ok(root.read(place))
     }
 }
 
@@ -164,6 +243,30 @@ mod tests {
             (&found.file).read_to_end(&mut bytes).unwrap();
             assert_eq!(bytes, b"\0asm\x01\0\0\0", "{name}");
         }
+    }
+
+    #[test]
+    fn a_program_may_be_in_what_is_mounted_and_may_be_no_wasm() {
+        let bundle = bundle();
+        let look = |program: &str| {
+            let config = serde_json::json!({
+                "ociVersion": "1.0.2",
+                "root": { "path": "rootfs" },
+                "process": {
+                    "user": { "uid": 0, "gid": 0 }, "args": [program], "cwd": "/",
+                },
+                "mounts": [
+                    { "destination": "/tools", "type": "bind", "source": bundle.path() },
+                    { "destination": "/proc", "type": "proc", "source": "proc" },
+                ],
+            });
+            Program::look(&serde_json::from_value(config).unwrap(), bundle.path())
+        };
+        for program in ["/tools/outside.wasm", "/bin/app", "app"] {
+            assert!(matches!(look(program).unwrap(), Found::Wasm(_)), "{program}");
+        }
+        assert!(matches!(look("/opt/text").unwrap(), Found::Other));
+        assert!(look("/tools/missing").is_err());
     }
 
     #[test]

@@ -23,6 +23,15 @@ use super::record::Known;
 use super::record::Record;
 use super::state::End;
 
+/// What is known of a container's guest.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) spec: Spec,
+    pub(super) runtime: Runtime,
+    /// What it may use by now.
+    pub(super) limits: Cell<Limits>,
+}
+
 /// A container.
 #[derive(Debug)]
 pub(super) struct Container {
@@ -31,11 +40,9 @@ pub(super) struct Container {
     pub(super) first: Rc<Process>,
     /// The processes beside it, by their names.
     pub(super) execs: RefCell<BTreeMap<String, Rc<Process>>>,
-    pub(super) spec: Spec,
     pub(super) options: Options,
-    pub(super) runtime: Runtime,
-    /// What it may use by now.
-    pub(super) limits: Cell<Limits>,
+    /// What is known of its guest, where it is none of `runc`'s.
+    pub(super) guest: Option<Guest>,
     pub(super) record: RefCell<Record>,
     pub(super) files: RefCell<Files>,
 }
@@ -56,9 +63,8 @@ impl Container {
     /// Those beside the first one that have not ended.
     pub(super) fn company(&self) -> Vec<Rc<Process>> {
         let execs = self.execs.borrow();
-        let has_guest =
-            |one: &&Rc<Process>| one.sandbox().is_some_and(|sandbox| !sandbox.has_ended());
-        execs.values().filter(has_guest).map(Rc::clone).collect()
+        let is_there = |one: &&Rc<Process>| one.body().is_some_and(|body| !body.has_ended());
+        execs.values().filter(is_there).map(Rc::clone).collect()
     }
 
     /// Leaves word of a process for whoever clears up behind this server.

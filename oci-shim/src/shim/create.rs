@@ -24,11 +24,15 @@ use crate::bundle;
 use crate::bundle::BundleError;
 use crate::bundle::Container as Asked;
 use crate::guest;
+use crate::guest::Found;
 use crate::guest::Program;
 
+use super::body::Body;
 use super::container::Container;
 use super::container::Files;
+use super::container::Guest;
 use super::failure::Failure;
+use super::native;
 use super::options::Options;
 use super::process::Process;
 use super::record::Record;
@@ -40,8 +44,14 @@ use super::whole;
 /// administrator keeps it.
 const CACHE_DEFAULT: &str = "/root/.cache/aril";
 
-/// A container that is ready to be launched.
-struct Ready {
+/// What a bundle asks for, ready to be made.
+enum Ready {
+    Guest(Box<GuestReady>),
+    Native(Files, Box<Spec>),
+}
+
+/// A guest that is ready to be launched.
+struct GuestReady {
     files: Files,
     spec: Spec,
     asked: Asked,
@@ -116,64 +126,91 @@ impl Tasks {
             let (bundle, cache) = (bundle.clone(), cache.clone());
             move || ready(&bundle, &layers, limits, (known, &cache))
         });
-        let Ready { files, spec, asked, sandbox, group, runtime, artifact } = ready.await?;
-        self.runtimes.borrow_mut().entry(cache).or_insert_with(|| runtime.clone());
-        for note in &asked.notes {
-            self.log.info(&format!("{}: {note}", request.id));
-        }
+        let ready = ready.await?;
         let stdio = Stdio {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
             stderr: request.stderr.clone(),
             terminal: request.terminal,
         };
-        let (mut sandbox, opened) = stdio.open(sandbox, window(&asked))?;
-        if let Some(group) = &group {
-            sandbox =
-                sandbox.control_group(group).map_err(|error| Failure::invalid(whole(&error)))?;
-        }
-        let record = Record { group, ..Record::default() };
-        let unwritten = |error| {
-            Failure::other(format!("cannot write into the bundle `{}`: {error}", request.bundle))
+        let (first, files, record, guest) = match ready {
+            Ready::Guest(ready) => {
+                self.runtimes.borrow_mut().entry(cache).or_insert_with(|| ready.runtime.clone());
+                for note in &ready.asked.notes {
+                    self.log.info(&format!("{}: {note}", request.id));
+                }
+                Box::pin(launched(request, &bundle, *ready, stdio)).await?
+            }
+            Ready::Native(files, spec) => {
+                let maker = native::maker(&request.id, &self.namespace, &options, &spec);
+                let record = Record { maker: Some(maker.clone()), ..Record::default() };
+                let first = Box::pin(native::make(&bundle, maker, stdio)).await?;
+                (first, files, record, None)
+            }
         };
-        // Before there is anything to clear up.
-        record.write(&bundle).map_err(unwritten)?;
-        let launched = runtime.launch(&artifact, sandbox.held()).await?;
-        let pumps = opened.attach(&launched);
-        let first = Rc::new(Process::first(&request.id, stdio, launched, pumps));
         let container = Container {
             id: request.id.clone(),
             bundle,
-            first,
+            first: Rc::new(first),
             execs: RefCell::default(),
-            spec,
             options,
-            runtime,
-            limits: Cell::new(asked.limits),
+            guest,
             record: RefCell::new(record),
             files: RefCell::new(files),
         };
-        container.note_process(container.first.pid()).map_err(unwritten)?;
+        if let Err(error) = container.note_process(container.first.pid()) {
+            // It may have ended already; and what is not known ends with this server, or by its maker.
+            self.log.info(&format!("{}: its process is not noted: {error}", request.id));
+        }
         Ok(container)
     }
 
-    /// Starts the guest of a container.
-    pub(super) fn start_first(&self, container: &Container) -> Result<u32, Failure> {
+    /// Starts the first process of a container.
+    pub(super) async fn start_first(&self, container: &Container) -> Result<u32, Failure> {
         let first = &container.first;
         first.life.borrow_mut().start()?;
         let gone = || Failure::precondition("its process is not there");
-        let sandbox = first.sandbox().ok_or_else(gone)?;
-        if let Err(error) = sandbox.start() {
-            // Nothing comes of it any more.
-            sandbox.kill();
-            return Err(Failure::other(format!("cannot start the guest: {}", whole(&error))));
-        }
+        let started = match first.body() {
+            Some(body) => body.start().await,
+            None => Err(gone()),
+        };
         let pid = first.pid();
+        if let Err(failure) = started {
+            first.life.borrow_mut().not_started();
+            first.settle();
+            return Err(failure);
+        }
         first.life.borrow_mut().started(pid);
         let event = TaskStart { container_id: container.id.clone(), pid, ..TaskStart::default() };
         self.publisher.publish(topics::TASK_START_EVENT_TOPIC, &event);
+        first.settle();
         Ok(pid)
     }
+}
+
+/// Launches a guest, which waits for its start.
+async fn launched(
+    request: &CreateTaskRequest,
+    bundle: &Path,
+    ready: GuestReady,
+    stdio: Stdio,
+) -> Result<(Process, Files, Record, Option<Guest>), Failure> {
+    let GuestReady { files, spec, asked, sandbox, group, runtime, artifact } = ready;
+    let (mut sandbox, opened) = stdio.open(sandbox, window(&asked))?;
+    if let Some(group) = &group {
+        sandbox = sandbox.control_group(group).map_err(|error| Failure::invalid(whole(&error)))?;
+    }
+    let record = Record { group, ..Record::default() };
+    // Before there is anything to clear up.
+    record.write(bundle).map_err(|error| {
+        Failure::other(format!("cannot write into the bundle `{}`: {error}", bundle.display()))
+    })?;
+    let launched = runtime.launch(&artifact, sandbox.held()).await?;
+    let pumps = opened.attach(&launched);
+    let body = Body::Guest(Rc::new(launched));
+    let first = Process::first(&request.id, stdio, body, pumps);
+    let guest = Guest { spec, runtime, limits: Cell::new(asked.limits) };
+    Ok((first, files, record, Some(guest)))
 }
 
 /// Makes ready what a bundle asks for. This may take as long as compiling takes.
@@ -186,6 +223,10 @@ fn ready(
     let files = Files::mount(bundle, layers)?;
     let path = bundle.join(bundle::CONFIG);
     let spec = bundle::read_spec(&path)?;
+    let program = match Program::look(&spec, bundle)? {
+        Found::Wasm(program) => program,
+        Found::Other => return Ok(Ready::Native(files, Box::new(spec))),
+    };
     let mut asked =
         Asked::from_spec(&spec).map_err(|refusal| BundleError::Refused { path, refusal })?;
     asked.limits = limits.changed_by(asked.limits);
@@ -195,8 +236,9 @@ fn ready(
         Some(runtime) => runtime,
         None => Runtime::open(cache).map_err(|error| Failure::other(whole(&error)))?,
     };
-    let artifact = prepared(&runtime, &asked, bundle)?;
-    Ok(Ready { files, spec, asked, sandbox, group, runtime, artifact })
+    let artifact = runtime.prepare_alone(program.source(), &asked.limits, |_waited| {})?;
+    let ready = GuestReady { files, spec, asked, sandbox, group, runtime, artifact };
+    Ok(Ready::Guest(Box::new(ready)))
 }
 
 /// The program of a container, ready to run. This may take as long as compiling takes.

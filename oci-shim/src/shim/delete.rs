@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message as _;
 
+use crate::native::Native;
+use crate::native::Runc;
 use crate::platform::mounts;
 use crate::platform::processes;
 use crate::platform::socket;
@@ -16,6 +18,7 @@ use crate::platform::socket;
 use super::address;
 use super::flags::Flags;
 use super::process::stamp;
+use super::record::Maker;
 use super::record::Record;
 use super::start::ADDRESS_FILE;
 use super::start::folder;
@@ -65,6 +68,11 @@ fn clear(bundle: &Path) -> Result<(End, u32), String> {
     {
         failed.push(whole(&error));
     }
+    if let Some(maker) = record.maker
+        && let Err(reason) = clear_native(maker, bundle)
+    {
+        failed.push(reason);
+    }
     if let Err(error) = mounts::unmount_all(&bundle.join(ROOTFS)) {
         failed.push(format!("cannot unmount the container's files: {error}"));
     }
@@ -78,6 +86,16 @@ fn clear(bundle: &Path) -> Result<(End, u32), String> {
     let end = record.ended.map(End::from);
     let end = end.unwrap_or_else(|| End { code: KILLED, at: SystemTime::now() });
     Ok((end, record.processes.first().map_or(0, |known| known.pid)))
+}
+
+/// Has the program that made a native container remove what is left of it.
+fn clear_native(maker: Maker, bundle: &Path) -> Result<(), String> {
+    let id = maker.id.clone();
+    let runc = Runc::from(maker);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("`{id}` cannot be cleared: {error}"))?;
+    let cleared = runtime.block_on(Native::force_delete(&runc, &id, bundle));
+    cleared.map_err(|error| whole(&error))
 }
 
 #[cfg(test)]
@@ -94,6 +112,7 @@ mod tests {
         let beginning = processes::beginning_of(left.id()).unwrap();
         let mut record = Record {
             group: Some("/aril-test-gone/at-all".to_owned()),
+            maker: None,
             processes: vec![Known { pid: left.id(), beginning }],
             ended: None,
         };

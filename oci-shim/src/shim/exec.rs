@@ -1,7 +1,9 @@
 //! The calls that add a process to a container, and start one.
 
+use std::path::Path;
 use std::rc::Rc;
 
+use aril::Sandbox;
 use containerd_shim_protos::api::ExecProcessRequest;
 use containerd_shim_protos::api::StartRequest;
 use containerd_shim_protos::api::StartResponse;
@@ -13,11 +15,14 @@ use oci_spec::runtime::Process as Asked;
 use crate::bundle;
 use crate::guest;
 
+use super::body::Body;
 use super::container::Container;
+use super::container::Guest;
 use super::create::aside;
 use super::create::prepared;
 use super::create::window;
 use super::failure::Failure;
+use super::native;
 use super::process::Process;
 use super::state::End;
 use super::streams::Stdio;
@@ -36,7 +41,10 @@ impl Tasks {
         }
         container.first.life.borrow().check_joinable("run something beside")?;
         // What is no program at all is told at once.
-        container.asked(&request.spec.value)?;
+        match &container.guest {
+            Some(guest) => drop(guest.asked(&request.spec.value)?),
+            None => native::check(request)?,
+        }
         let stdio = Stdio {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
@@ -73,7 +81,7 @@ impl Tasks {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
         let pid = if process.exec.is_empty() {
-            self.start_first(&container)?
+            self.start_first(&container).await?
         } else {
             self.start_beside(container, process).await?
         };
@@ -105,32 +113,24 @@ impl Tasks {
     }
 
     async fn launch_beside(&self, container: &Container, process: &Process) -> Result<(), Failure> {
-        let mut asked = container.asked(&process.asked)?;
-        asked.limits = container.limits.get();
-        let ready = aside({
-            let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
-            let asked = asked.clone();
-            move || {
-                let sandbox = guest::spec(&asked, &bundle)?;
-                Ok((sandbox, prepared(&runtime, &asked, &bundle)?))
-            }
-        });
-        let (sandbox, artifact) = ready.await?;
-        let (sandbox, opened) = process.stdio.open(sandbox, window(&asked))?;
         let gone = || Failure::precondition("the container's process is not there any more");
-        let first = container.first.sandbox().ok_or_else(gone)?;
-        let launched = container.runtime.launch_beside(&artifact, sandbox, &first).await?;
-        let pid = launched.process_id().unwrap_or(0);
-        *process.pumps.borrow_mut() = opened.attach(&launched);
-        *process.sandbox.borrow_mut() = Some(Rc::new(launched));
+        let body = match (container.first.body().ok_or_else(gone)?, &container.guest) {
+            (Body::Guest(first), Some(guest)) => {
+                guest.launch_beside(&first, process, &container.bundle).await?
+            }
+            (Body::Native(first), _) => native::make_beside(&first, process).await?,
+            _ => return Err(gone()),
+        };
+        let pid = body.pid();
+        *process.body.borrow_mut() = Some(body);
         process.life.borrow_mut().started(pid);
         if container.first.life.borrow().end().is_some() {
             // The first one ended while this one was made, and ends all that is beside it.
             process.kill();
         }
         if let Err(error) = container.note_process(pid) {
-            // The worker ends with this server in any case.
-            self.log.error(&format!("{}: cannot be noted: {error}", process.exec));
+            // It may have ended already.
+            self.log.info(&format!("{}: its process is not noted: {error}", process.exec));
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl Tasks {
 /// The code of what could not be executed.
 const NOT_EXECUTED: u32 = 126;
 
-impl Container {
+impl Guest {
     /// What a process asks for that is to run beside the first one.
     fn asked(&self, process: &[u8]) -> Result<bundle::Container, Failure> {
         let process: Asked = serde_json::from_slice(process)
@@ -147,5 +147,29 @@ impl Container {
         let mut spec = self.spec.clone();
         spec.set_process(Some(process));
         bundle::Container::from_spec(&spec).map_err(|refusal| Failure::invalid(refusal.to_string()))
+    }
+
+    /// Launches another program of the container's beside its first one.
+    async fn launch_beside(
+        &self,
+        first: &Sandbox,
+        process: &Process,
+        bundle: &Path,
+    ) -> Result<Body, Failure> {
+        let mut asked = self.asked(&process.asked)?;
+        asked.limits = self.limits.get();
+        let ready = aside({
+            let (runtime, bundle) = (self.runtime.clone(), bundle.to_owned());
+            let asked = asked.clone();
+            move || {
+                let sandbox = guest::spec(&asked, &bundle)?;
+                Ok((sandbox, prepared(&runtime, &asked, &bundle)?))
+            }
+        });
+        let (sandbox, artifact) = ready.await?;
+        let (sandbox, opened) = process.stdio.open(sandbox, window(&asked))?;
+        let launched = self.runtime.launch_beside(&artifact, sandbox, first).await?;
+        *process.pumps.borrow_mut() = opened.attach(&launched);
+        Ok(Body::Guest(Rc::new(launched)))
     }
 }

@@ -5,6 +5,7 @@ use containerd_shim_protos::ttrpc::Code;
 
 use crate::bundle::BundleError;
 use crate::guest::GuestError;
+use crate::native::NativeError;
 
 use super::whole;
 
@@ -90,6 +91,21 @@ impl From<GuestError> for Failure {
             GuestError::Unsupported { .. } => Self::unimplemented(whole(&error)),
             _ => Self::invalid(whole(&error)),
         }
+    }
+}
+
+impl From<NativeError> for Failure {
+    fn from(error: NativeError) -> Self {
+        let kind = match error {
+            NativeError::Gone { .. } => Kind::NotFound,
+            NativeError::NotRunning { .. } | NativeError::Running { .. } => Kind::Precondition,
+            NativeError::Missing { .. }
+            | NativeError::InvalidId { .. }
+            | NativeError::Bundle { .. }
+            | NativeError::Stream { .. } => Kind::Invalid,
+            _ => Kind::Other,
+        };
+        Self { kind, text: whole(&error) }
     }
 }
 

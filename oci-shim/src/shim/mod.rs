@@ -5,6 +5,7 @@
 //! waits for somebody else is done there.
 
 mod address;
+mod body;
 pub mod bootstrap;
 mod container;
 mod create;
@@ -17,6 +18,7 @@ pub mod flags;
 mod info;
 mod log;
 mod metrics;
+mod native;
 mod options;
 mod process;
 mod record;

@@ -7,6 +7,8 @@
 //! isolation = "process"
 //! # How long a guest has after it was asked to stop.
 //! stop_grace = "5s"
+//! # What runs the containers of a pod that are no wasm.
+//! runc = "/usr/sbin/runc"
 //!
 //! # What holds for containers that say nothing of it.
 //! [limits]
@@ -44,6 +46,8 @@ pub(super) struct Options {
     pub(super) cache: Option<PathBuf>,
     /// How long a guest has after it was asked to stop.
     pub(super) stop_grace: Duration,
+    /// The program that runs containers that are no wasm, where it is not `runc`.
+    pub(super) runc: Option<PathBuf>,
     /// What holds for containers that say nothing of it.
     pub(super) limits: Limits,
 }
@@ -54,6 +58,9 @@ struct Config {
     cache: Option<PathBuf>,
     isolation: Option<Isolation>,
     stop_grace: Option<String>,
+    // As containerd's own runtime calls it.
+    #[serde(alias = "BinaryName")]
+    runc: Option<PathBuf>,
     #[serde(default)]
     limits: LimitsConfig,
 }
@@ -125,6 +132,7 @@ impl Options {
         let count = |count: Option<u32>| count.map_or(Limit::Default, Limit::Of);
         Ok(Self {
             cache: config.cache,
+            runc: config.runc,
             stop_grace: match config.stop_grace.as_deref() {
                 None | Some("0" | "0s") => Duration::ZERO,
                 Some(text) => aril::parse_span(text)
@@ -178,11 +186,11 @@ mod tests {
 
     #[test]
     fn options_come_as_text_or_in_a_file_or_not_at_all() {
-        let body =
-            "cache = '/var/cache/a'\nstop_grace = '5s'\n[limits]\nmemory = '64m'\npids = 9\n";
+        let body = "cache = '/var/cache/a'\nstop_grace = '5s'\nBinaryName = 'crun'\n[limits]\nmemory = '64m'\npids = 9\n";
         let expected = Options {
             cache: Some(PathBuf::from("/var/cache/a")),
             stop_grace: Duration::from_secs(5),
+            runc: Some(PathBuf::from("crun")),
             limits: Limits {
                 memory: Limit::Of(Bytes::mib(64)),
                 pids: Limit::Of(9),

@@ -1,28 +1,23 @@
 //! A process of a container, its first or one beside that, as containerd sees it.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use aril::Sandbox;
 use aril::WindowSize;
 use containerd_shim_protos::api::StateResponse;
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+use tokio::sync::Notify;
 use tokio::sync::SetOnce;
 
+use super::body::Body;
 use super::failure::Failure;
-use super::signals::Deed;
-use super::signals::KILL;
 use super::state::End;
 use super::state::Life;
 use super::streams::Pumps;
 use super::streams::Stdio;
-
-/// The number of the signal that asks to stop.
-const TERM: i32 = 15;
 
 /// A process.
 #[derive(Debug)]
@@ -35,28 +30,30 @@ pub(super) struct Process {
     /// What it asks for, where it is beside another one: as containerd hands it over.
     pub(super) asked: Vec<u8>,
     pub(super) life: RefCell<Life>,
-    pub(super) sandbox: RefCell<Option<Rc<Sandbox>>>,
+    pub(super) body: RefCell<Option<Body>>,
     pub(super) pumps: RefCell<Pumps>,
     over: SetOnce<End>,
+    settled: Notify,
 }
 
 impl Process {
-    /// One whose guest waits.
-    pub(super) fn first(id: &str, stdio: Stdio, sandbox: Sandbox, pumps: Pumps) -> Self {
-        let pid = sandbox.process_id().unwrap_or(0);
+    /// One that waits for its start.
+    pub(super) fn first(id: &str, stdio: Stdio, body: Body, pumps: Pumps) -> Self {
+        let pid = body.pid();
         Self {
             container: id.to_owned(),
             exec: String::new(),
             stdio,
             asked: Vec::new(),
             life: RefCell::new(Life::created(pid)),
-            sandbox: RefCell::new(Some(Rc::new(sandbox))),
+            body: RefCell::new(Some(body)),
             pumps: RefCell::new(pumps),
             over: SetOnce::new(),
+            settled: Notify::new(),
         }
     }
 
-    /// One that has no guest yet.
+    /// One that is not there yet.
     pub(super) fn beside(id: &str, exec: &str, stdio: Stdio, asked: Vec<u8>) -> Self {
         Self {
             container: id.to_owned(),
@@ -64,9 +61,10 @@ impl Process {
             stdio,
             asked,
             life: RefCell::new(Life::created(0)),
-            sandbox: RefCell::default(),
+            body: RefCell::default(),
             pumps: RefCell::default(),
             over: SetOnce::new(),
+            settled: Notify::new(),
         }
     }
 
@@ -75,9 +73,14 @@ impl Process {
         self.life.borrow().pid()
     }
 
-    /// Its guest, where there is one.
-    pub(super) fn sandbox(&self) -> Option<Rc<Sandbox>> {
-        self.sandbox.borrow().clone()
+    /// Whether its end was told.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.get().is_some()
+    }
+
+    /// What it is, where it is there.
+    pub(super) fn body(&self) -> Option<Body> {
+        self.body.borrow().clone()
     }
 
     /// Notes that it ended, and tells all who wait for that.
@@ -92,40 +95,53 @@ impl Process {
         *self.over.wait().await
     }
 
-    /// Does what a signal does.
-    pub(super) fn signal(&self, deed: Deed, grace: Duration) -> Result<(), Failure> {
+    /// Sends a signal, by its number: to all of a native container, where it is to go to all.
+    pub(super) async fn signal(
+        &self,
+        signal: u32,
+        to_all: bool,
+        grace: Duration,
+    ) -> Result<(), Failure> {
         self.life.borrow().check_signal()?;
-        let Some(sandbox) = self.sandbox() else { return Ok(()) };
-        match deed {
-            Deed::Nothing => {}
-            Deed::End(signal) => sandbox.kill_as(signal),
-            Deed::Stop if grace.is_zero() || self.life.borrow().is_waiting() => {
-                sandbox.kill_as(TERM);
-            }
-            Deed::Stop => {
-                tokio::task::spawn_local(async move {
-                    // How it ended is told by who waits for that.
-                    let _end = sandbox.stop(grace).await;
-                });
-            }
-        }
-        Ok(())
+        let grace = if self.life.borrow().is_waiting() { Duration::ZERO } else { grace };
+        let Some(body) = self.body() else { return Ok(()) };
+        body.signal(signal, to_all, grace).await
     }
 
     /// Ends it now, if it has not ended.
     pub(super) fn kill(&self) {
-        if let Some(sandbox) = self.sandbox().filter(|sandbox| !sandbox.has_ended()) {
-            sandbox.kill_as(KILL);
+        if let Some(body) = self.body().filter(|body| !body.has_ended()) {
+            body.kill();
         }
     }
 
     /// Gives its terminal another size; one that has none has no size.
     pub(super) fn resize(&self, size: WindowSize) -> Result<(), Failure> {
-        let Some(sandbox) = self.sandbox().filter(|_| self.stdio.terminal) else { return Ok(()) };
-        match sandbox.resize(size) {
-            Err(_) if sandbox.has_ended() => Ok(()),
-            Err(error) => Err(Failure::other(format!("cannot resize the terminal: {error}"))),
-            Ok(()) => Ok(()),
+        let body = self.body().filter(|_| self.stdio.terminal);
+        body.map_or(Ok(()), |body| body.resize(size))
+    }
+
+    /// Ends its input.
+    pub(super) fn close_input(&self) {
+        self.pumps.borrow_mut().close_input();
+        if let Some(body) = self.body() {
+            body.close_input();
+        }
+    }
+
+    /// Somebody who started it has told so, or failed.
+    pub(super) fn settle(&self) {
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until nobody starts it just now: its end is told behind its start.
+    pub(super) async fn settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if !self.life.borrow().is_starting() {
+                return;
+            }
+            settled.await;
         }
     }
 

@@ -6,12 +6,15 @@ use std::fs::File;
 use std::io;
 use std::io::Read as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::native::Runc;
 
 use super::state::End;
 
@@ -28,12 +31,33 @@ pub(super) struct Record {
     /// Its control group, by its path below the root of the hierarchies.
     #[serde(default)]
     pub(super) group: Option<String>,
+    /// Who made it, where it is native.
+    #[serde(default)]
+    pub(super) maker: Option<Maker>,
     /// Its processes, the first one first.
     #[serde(default)]
     pub(super) processes: Vec<Known>,
     /// How the first one ended, once it did.
     #[serde(default)]
     pub(super) ended: Option<Ended>,
+}
+
+/// The program that made a native container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Maker {
+    /// What it is called there.
+    pub(super) id: String,
+    pub(super) program: PathBuf,
+    /// Where it keeps what it knows.
+    pub(super) root: PathBuf,
+    pub(super) systemd_cgroup: bool,
+}
+
+impl From<Maker> for Runc {
+    fn from(maker: Maker) -> Self {
+        let Maker { program, root, systemd_cgroup, .. } = maker;
+        Self { program, systemd_cgroup, ..Self::new(root) }
+    }
 }
 
 /// A process.
@@ -98,6 +122,7 @@ mod tests {
         let end = End { code: 3, at: UNIX_EPOCH + Duration::from_millis(1500) };
         let record = Record {
             group: Some("/default/web".to_owned()),
+            maker: None,
             processes: vec![Known { pid: 7, beginning: 9 }],
             ended: Some(end.into()),
         };

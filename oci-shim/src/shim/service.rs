@@ -86,7 +86,7 @@ impl Task for Service {
     }
 
     async fn resume(&self, _: &TtrpcContext, request: api::ResumeRequest) -> ttrpc::Result<Empty> {
-        let resumed = self.desk.ask(|tasks| async move { tasks.resume(&request.id) }).await;
+        let resumed = self.desk.ask(|tasks| async move { tasks.resume(&request.id).await }).await;
         resumed.map(|()| Empty::default())
     }
 
@@ -99,7 +99,7 @@ impl Task for Service {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<Empty> {
-        let killed = self.desk.ask(|tasks| async move { tasks.kill(&request) }).await;
+        let killed = self.desk.ask(|tasks| async move { tasks.kill(&request).await }).await;
         killed.map(|()| Empty::default())
     }
 
@@ -135,7 +135,7 @@ impl Task for Service {
         _: &TtrpcContext,
         request: api::UpdateTaskRequest,
     ) -> ttrpc::Result<Empty> {
-        let updated = self.desk.ask(|tasks| async move { tasks.update(&request) }).await;
+        let updated = self.desk.ask(|tasks| async move { tasks.update(&request).await }).await;
         updated.map(|()| Empty::default())
     }
 

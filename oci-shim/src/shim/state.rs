@@ -104,6 +104,18 @@ impl Life {
         }
     }
 
+    /// It could not be started, and waits again.
+    pub(super) fn not_started(&mut self) {
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Created;
+        }
+    }
+
+    /// Whether somebody starts it just now.
+    pub(super) fn is_starting(&self) -> bool {
+        self.phase == Phase::Starting
+    }
+
     /// It ended.
     pub(super) fn ended(&mut self, end: End) {
         if !matches!(self.phase, Phase::Stopped(_) | Phase::Deleted) {
@@ -163,13 +175,19 @@ impl Life {
         }
     }
 
-    /// Deletes what was never started, or has ended; tells how that was, where it ended.
+    /// Whether it can be deleted: it was never started, or has ended. Tells how that was, where it
+    /// ended.
+    pub(super) fn check_delete(&self) -> Result<Option<End>, Failure> {
+        match self.phase {
+            Phase::Stopped(end) => Ok(Some(end)),
+            Phase::Created if self.pid == 0 => Ok(None),
+            _ => Err(self.refuse("delete")),
+        }
+    }
+
+    /// Deletes it.
     pub(super) fn delete(&mut self) -> Result<Option<End>, Failure> {
-        let end = match self.phase {
-            Phase::Stopped(end) => Some(end),
-            Phase::Created if self.pid == 0 => None,
-            _ => return Err(self.refuse("delete")),
-        };
+        let end = self.check_delete()?;
         self.phase = Phase::Deleted;
         Ok(end)
     }
@@ -235,9 +253,15 @@ mod tests {
         assert_eq!(code(life.start().unwrap_err()), Code::FAILED_PRECONDITION);
         let mut life = Life::created(7);
         life.start().unwrap();
+        assert!(life.is_starting());
         life.ended(end());
         life.started(7);
         assert_eq!(life.end(), Some(end()));
+        let mut life = Life::created(7);
+        life.start().unwrap();
+        life.not_started();
+        assert!(life.is_waiting(), "it can be started again, or deleted");
+        life.start().unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aril::Input;
@@ -16,11 +17,15 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 
+use crate::native::Streams;
 use crate::platform::stdio;
 use crate::platform::stdio::Sink;
 use crate::platform::stdio::Source;
 
 use super::failure::Failure;
+
+/// What is in front of the path of a regular file.
+const FILE: &str = "file://";
 
 /// How much is handed on at a time.
 const CHUNK: usize = 16 << 10;
@@ -97,11 +102,34 @@ impl Stdio {
 }
 
 impl Stdio {
+    /// Opens them for a native process.
+    pub(super) fn open_native(&self) -> Result<Streams, Failure> {
+        let fifo = |name: &'_ str| -> Result<Option<PathBuf>, Failure> {
+            let is_fifo = !name.is_empty() && !name.starts_with(FILE);
+            is_fifo.then(|| plain(name).map(Path::to_owned)).transpose()
+        };
+        let stdin = (!self.stdin.is_empty()).then(|| plain(&self.stdin)).transpose()?;
+        let (stdout, stderr) = (fifo(&self.stdout)?, fifo(&self.stderr)?);
+        let mut streams =
+            Streams::fifos(stdin, stdout.as_deref(), stderr.as_deref(), self.terminal)?;
+        if self.terminal && self.stdout.starts_with(FILE) {
+            let text = format!("`{}`: a terminal's output goes to a FIFO", self.stdout);
+            return Err(Failure::unimplemented(text));
+        }
+        if self.stdout.starts_with(FILE) {
+            streams.stdout = open(&self.stdout)?.map(|output| output.file);
+        }
+        if self.stderr.starts_with(FILE) && !self.terminal {
+            streams.stderr = open(&self.stderr)?.map(|output| output.file);
+        }
+        Ok(streams)
+    }
+
     /// Where the guest writes its errors: that is the log of the container, where people look for why
     /// it ended.
     fn open_beside(&self) -> Option<File> {
         let name = if self.terminal { &self.stdout } else { &self.stderr };
-        let path = match name.strip_prefix("file://") {
+        let path = match name.strip_prefix(FILE) {
             Some(path) => path.split('?').next().unwrap_or(path),
             None => name.strip_prefix("fifo://").unwrap_or(name),
         };
@@ -194,7 +222,7 @@ fn open(name: &str) -> Result<Option<stdio::Output>, Failure> {
     if name.is_empty() {
         return Ok(None);
     }
-    let opened = match name.strip_prefix("file://") {
+    let opened = match name.strip_prefix(FILE) {
         Some(path) => {
             let path = path.split('?').next().unwrap_or(path);
             if !path.starts_with('/') {

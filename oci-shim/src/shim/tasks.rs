@@ -7,10 +7,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use aril::Exit;
-use aril::Frame;
-use aril::PauseError;
-use aril::Record;
 use aril::Runtime;
 use aril::Sandbox;
 use aril::WindowSize;
@@ -40,6 +36,7 @@ use crate::bundle::limits_of;
 use crate::platform::groups;
 use crate::platform::processes;
 
+use super::body::Body;
 use super::container::Container;
 use super::events::Publisher;
 use super::failure::Failure;
@@ -47,18 +44,16 @@ use super::log::Log;
 use super::metrics;
 use super::process::Process;
 use super::process::stamp;
-use super::signals;
 use super::state::End;
 
 /// How long those beside a guest may take to be gone once it is.
 const COMPANY_MAX: Duration = Duration::from_secs(2);
 
-/// The code of what the host failed at: no code of a guest's own, and no signal.
-const HOST_FAILED: u32 = 255;
-
 /// The containers of a pod.
 #[derive(Debug)]
 pub(super) struct Tasks {
+    /// The namespace of containerd that they are in.
+    pub(super) namespace: String,
     pub(super) publisher: Rc<Publisher>,
     pub(super) log: Rc<Log>,
     pub(super) containers: RefCell<BTreeMap<String, Rc<Container>>>,
@@ -71,8 +66,9 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn new(publisher: Rc<Publisher>, log: Rc<Log>) -> Self {
+    pub(super) fn new(namespace: &str, publisher: Rc<Publisher>, log: Rc<Log>) -> Self {
         Self {
+            namespace: namespace.to_owned(),
             publisher,
             log,
             containers: RefCell::default(),
@@ -103,18 +99,17 @@ impl Tasks {
         })
     }
 
-    pub(super) fn kill(&self, request: &KillRequest) -> Result<(), Failure> {
+    pub(super) async fn kill(&self, request: &KillRequest) -> Result<(), Failure> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
-        let deed = signals::deed(request.signal)?;
-        let grace = container.options.stop_grace;
-        if request.all {
+        let (signal, grace) = (request.signal, container.options.stop_grace);
+        if request.all && container.guest.is_some() {
             for one in container.company() {
                 // It may have ended meanwhile.
-                let _gone = one.signal(deed, grace);
+                let _gone = one.signal(signal, false, grace).await;
             }
         }
-        process.signal(deed, grace)
+        process.signal(signal, request.all, grace).await
     }
 
     pub(super) fn resize(&self, request: &ResizePtyRequest) -> Result<(), Failure> {
@@ -129,19 +124,23 @@ impl Tasks {
     pub(super) fn close_io(&self, request: &CloseIORequest) -> Result<(), Failure> {
         let process = self.container(&request.id)?.process(&request.exec_id)?;
         if request.stdin {
-            process.pumps.borrow_mut().close_input();
+            process.close_input();
         }
         Ok(())
     }
 
     pub(super) fn pids(&self, id: &str) -> Result<PidsResponse, Failure> {
         let container = self.container(id)?;
-        // The first one is told of until it is deleted: a containerd that was restarted takes a container
-        // without any for one that never came to be, and forgets how it ended.
         let first = Rc::clone(&container.first);
-        let all = std::iter::once(first).chain(container.company());
-        let info = |one: Rc<Process>| ProcessInfo { pid: one.pid(), ..ProcessInfo::default() };
-        Ok(PidsResponse { processes: all.map(info).collect(), ..PidsResponse::default() })
+        let all = match first.body() {
+            Some(Body::Native(native)) if !first.is_over() => native.pids()?,
+            // The first one is told of until it is deleted: a containerd that was restarted takes a
+            // container without any for one that never came to be, and forgets how it ended.
+            _ => std::iter::once(first).chain(container.company()).map(|one| one.pid()).collect(),
+        };
+        let info = |pid| ProcessInfo { pid, ..ProcessInfo::default() };
+        let processes = all.into_iter().map(info).collect();
+        Ok(PidsResponse { processes, ..PidsResponse::default() })
     }
 
     pub(super) fn connect(&self, id: &str) -> ConnectResponse {
@@ -158,8 +157,13 @@ impl Tasks {
         container.first.life.borrow().check_alive("measure").map_err(|_| {
             Failure::not_found(format!("container `{id}` has ended, and uses nothing"))
         })?;
-        let sandbox = guest(&container.first)?;
-        let stats = metrics::of(&sandbox.stats(), &container.limits.get(), groups::are_unified())?;
+        let stats = match (there(&container.first)?, &container.guest) {
+            (Body::Guest(sandbox), Some(guest)) => {
+                metrics::of(&sandbox.stats(), &guest.limits.get(), groups::are_unified())?
+            }
+            (Body::Native(native), _) => native.stats()?.to_any(),
+            _ => return Err(Failure::precondition("its process cannot be measured")),
+        };
         Ok(StatsResponse { stats: MessageField::some(stats), ..StatsResponse::default() })
     }
 
@@ -167,15 +171,15 @@ impl Tasks {
     pub(super) async fn pause(&self, id: &str) -> Result<(), Failure> {
         let container = self.container(id)?;
         container.first.life.borrow().check_running("pause")?;
-        guest(&container.first)?.pause().await.map_err(|error| not_paused(&error))?;
+        there(&container.first)?.pause().await?;
         for one in container.company() {
-            let Some(sandbox) = one.sandbox() else { continue };
-            match sandbox.pause().await {
-                Ok(()) | Err(PauseError::Ended | PauseError::Paused) => {}
-                Err(error) => {
-                    let _as_before = resume(&container);
-                    return Err(not_paused(&error));
+            let Some(body) = one.body() else { continue };
+            match body.pause().await {
+                Err(failure) if !body.has_ended() => {
+                    let _as_before = resume(&container).await;
+                    return Err(failure);
                 }
+                _ => {}
             }
         }
         container.first.life.borrow_mut().paused();
@@ -184,10 +188,10 @@ impl Tasks {
         Ok(())
     }
 
-    pub(super) fn resume(&self, id: &str) -> Result<(), Failure> {
+    pub(super) async fn resume(&self, id: &str) -> Result<(), Failure> {
         let container = self.container(id)?;
         container.first.life.borrow().check_paused("resume")?;
-        resume(&container)?;
+        resume(&container).await?;
         container.first.life.borrow_mut().resumed();
         let event = TaskResumed { container_id: id.to_owned(), ..TaskResumed::default() };
         self.publisher.publish(topics::TASK_RESUMED_EVENT_TOPIC, &event);
@@ -195,34 +199,39 @@ impl Tasks {
     }
 
     /// Holds a container and all that is beside it to other limits.
-    pub(super) fn update(&self, request: &UpdateTaskRequest) -> Result<(), Failure> {
+    pub(super) async fn update(&self, request: &UpdateTaskRequest) -> Result<(), Failure> {
         let container = self.container(&request.id)?;
         container.first.life.borrow().check_alive("update")?;
         let resources = request.resources.as_ref().map_or(&[][..], |any| &any.value);
+        let (sandbox, guest) = match (there(&container.first)?, &container.guest) {
+            (Body::Guest(sandbox), Some(guest)) => (sandbox, guest),
+            (Body::Native(native), _) => return Ok(native.update(resources).await?),
+            _ => return Err(Failure::precondition("its process cannot be changed")),
+        };
         let resources: LinuxResources = serde_json::from_slice(resources)
             .map_err(|error| Failure::invalid(format!("resources that are none: {error}")))?;
         let mut notes = Vec::new();
         let changes = limits_of(&resources, &mut notes)
             .map_err(|refusal| Failure::invalid(refusal.to_string()))?;
-        let before = container.limits.get();
+        let before = guest.limits.get();
         let change = |sandbox: &Sandbox, limits| {
             sandbox.update(|current| *current = limits).map_err(|error| {
                 Failure::invalid(format!("cannot hold the container to that: {error}"))
             })
         };
         let after = before.changed_by(changes);
-        change(&*guest(&container.first)?, after)?;
+        change(&sandbox, after)?;
         for one in container.company() {
-            let Some(sandbox) = one.sandbox() else { continue };
-            match change(&sandbox, after) {
-                Err(error) if !sandbox.has_ended() => {
-                    let _as_before = change(&*guest(&container.first)?, before);
+            let Some(Body::Guest(beside)) = one.body() else { continue };
+            match change(&beside, after) {
+                Err(error) if !beside.has_ended() => {
+                    let _as_before = change(&sandbox, before);
                     return Err(error);
                 }
                 _ => {}
             }
         }
-        container.limits.set(after);
+        guest.limits.set(after);
         for note in notes {
             self.log.info(&format!("{}: {note}", request.id));
         }
@@ -241,11 +250,15 @@ impl Tasks {
             process.kill();
             process.wait().await;
         }
+        process.life.borrow().check_delete()?;
+        if let Some(body) = process.body() {
+            body.clear().await?;
+        }
         let end = process.life.borrow_mut().delete()?;
         let (code, at) = end.map_or((0, MessageField::none()), |end| (end.code, stamp(end.at)));
         let pid = process.pid();
         // What was made for it goes with it.
-        drop(process.sandbox.take());
+        drop(process.body.take());
         drop(process.pumps.take());
         if process.exec.is_empty() {
             container.execs.borrow_mut().clear();
@@ -277,46 +290,41 @@ impl Tasks {
 
     /// Waits for the end of a guest, and tells it.
     pub(super) async fn watch(self: Rc<Self>, container: Rc<Container>, process: Rc<Process>) {
-        let Some(sandbox) = process.sandbox() else { return };
-        let record = sandbox.record().await;
-        let at = std::time::SystemTime::now();
+        let Some(body) = process.body() else { return };
+        let out_of_memory = || {
+            let event = TaskOOM { container_id: process.container.clone(), ..TaskOOM::default() };
+            self.publisher.publish(topics::TASK_OOM_EVENT_TOPIC, &event);
+        };
+        let ended = body.end(out_of_memory, process.stdio.terminal).await;
+        // Who holds it longer than it is there holds what it had.
+        drop(body);
+        process.settled().await;
         let last_words = process.pumps.borrow_mut().last_words();
         last_words.await;
         let whose = match process.exec.as_str() {
             "" => process.container.clone(),
             exec => format!("{}/{exec}", process.container),
         };
-        let code = match &record {
-            Ok(record) => {
-                self.log.info(&format!("{whose}: {}", record.exit));
-                u32::from(record.exit.code())
-            }
-            Err(error) => {
-                self.log.error(&format!("{whose}: the host failed: {}", super::whole(error)));
-                HOST_FAILED
-            }
-        };
-        let text = record.as_ref().ok();
-        let text = text.and_then(|record| last_line(record, process.stdio.terminal));
-        process.pumps.borrow_mut().last_line(text.as_deref());
-        let end = End { code, at };
+        match &ended.said {
+            Some((said, true)) => self.log.error(&format!("{whose}: {said}")),
+            Some((said, false)) => self.log.info(&format!("{whose}: {said}")),
+            None => {}
+        }
+        process.pumps.borrow_mut().last_line(ended.last_line.as_deref());
+        let end = End { code: ended.code, at: ended.at };
         if process.exec.is_empty() {
             end_company(&container).await;
             if let Err(error) = container.note_end(end) {
                 self.log.error(&format!("{whose}: how it ended cannot be written: {error}"));
             }
         }
-        if record.is_ok_and(|record| matches!(record.exit, Exit::OutOfMemory(_))) {
-            let event = TaskOOM { container_id: process.container.clone(), ..TaskOOM::default() };
-            self.publisher.publish(topics::TASK_OOM_EVENT_TOPIC, &event);
-        }
         let name = if process.exec.is_empty() { &process.container } else { &process.exec };
         let event = TaskExit {
             container_id: process.container.clone(),
             id: name.clone(),
             pid: process.pid(),
-            exit_status: code,
-            exited_at: stamp(at),
+            exit_status: end.code,
+            exited_at: stamp(end.at),
             ..TaskExit::default()
         };
         self.publisher.publish(topics::TASK_EXIT_EVENT_TOPIC, &event);
@@ -339,40 +347,18 @@ async fn end_company(container: &Container) {
     let _late = tokio::time::timeout(COMPANY_MAX, all).await;
 }
 
-/// What is said in the log of a container whose guest neither ended by itself nor was ended by whoever
-/// asked for that: why.
-fn last_line(record: &Record, is_terminal: bool) -> Option<String> {
-    /// How many calls of the guest are told, innermost first.
-    const CALLS_MAX: usize = 16;
-    let calls = match &record.exit {
-        Exit::Exited(_) | Exit::Stopped | Exit::Killed(_) => return None,
-        Exit::Trapped(trap) => &trap.backtrace[..trap.backtrace.len().min(CALLS_MAX)],
-        _ => &[],
-    };
-    let end = if is_terminal { "\r\n" } else { "\n" };
-    let beginning = if record.mid_line { end } else { "" };
-    let first = format!("{beginning}aril: {}{end}", aril::printable(&record.exit.to_string()));
-    let call = |call: &Frame| format!("aril:   at {}{end}", aril::printable(&call.function));
-    Some(std::iter::once(first).chain(calls.iter().map(call)).collect())
-}
-
-fn resume(container: &Container) -> Result<(), Failure> {
-    guest(&container.first)?.resume().map_err(|error| not_paused(&error))?;
+async fn resume(container: &Container) -> Result<(), Failure> {
+    there(&container.first)?.resume().await?;
     for one in container.company() {
-        // It has ended, or did not stand still yet.
-        let _runs = one.sandbox().map(|sandbox| sandbox.resume());
+        if let Some(body) = one.body() {
+            // It has ended, or did not stand still yet.
+            let _runs = body.resume().await;
+        }
     }
     Ok(())
 }
 
-fn not_paused(error: &PauseError) -> Failure {
-    match error {
-        PauseError::System { .. } | PauseError::TooLong => Failure::other(error.to_string()),
-        _ => Failure::precondition(error.to_string()),
-    }
-}
-
-fn guest(process: &Process) -> Result<Rc<Sandbox>, Failure> {
-    let gone = || Failure::precondition("its process is not there");
-    process.sandbox().ok_or_else(gone)
+/// What a process is.
+fn there(process: &Process) -> Result<Body, Failure> {
+    process.body().ok_or_else(|| Failure::precondition("its process is not there"))
 }
