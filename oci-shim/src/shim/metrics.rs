@@ -56,6 +56,10 @@ struct Figures {
 impl Figures {
     fn new(stats: &Stats, limits: &Limits) -> Self {
         let group = stats.group.unwrap_or_default();
+        let system = group.cpu_system.unwrap_or_default();
+        // The group counts what is beside the guest as well, and perhaps in whole hundredths of a second;
+        // what the guest itself took is known more finely.
+        let total = (group.cpu_user.unwrap_or_default() + system).max(stats.cpu_time);
         Self {
             memory: group.memory.unwrap_or(stats.memory).get(),
             memory_peak: group.memory_peak.unwrap_or(stats.memory_peak).get(),
@@ -64,8 +68,8 @@ impl Figures {
                 Limit::Of(amount) => Some(amount.get()),
                 Limit::Unlimited => None,
             },
-            cpu_user: group.cpu_user.unwrap_or(stats.cpu_time),
-            cpu_system: group.cpu_system.unwrap_or_default(),
+            cpu_user: total.saturating_sub(system),
+            cpu_system: system,
             pids_limit: match limits.pids {
                 Limit::Of(count) => Some(u64::from(count)),
                 _ => None,
@@ -241,6 +245,10 @@ mod tests {
 
     #[test]
     fn without_a_group_there_are_the_guests_own_figures_and_no_limit_is_said_to_be_none() {
+        let mut coarse = stats();
+        coarse.group = Some(GroupStats::default());
+        let figures = Figures::new(&coarse, &Limits::default());
+        assert_eq!(figures.v1().cpu.usage.total, 1_000_000_000, "finer than its group counts");
         let stats = Stats { group: None, ..stats() };
         let limits = Limits { memory: Limit::Unlimited, ..Limits::default() };
         let figures = Figures::new(&stats, &limits);
