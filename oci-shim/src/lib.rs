@@ -5,6 +5,9 @@
 
 pub mod bundle;
 mod guest;
+mod hooks;
 pub mod native;
+pub mod oci;
 mod platform;
 pub mod shim;
+mod signals;

@@ -55,7 +55,9 @@ impl Container {
         }
         note_walls(process, linux, &mut notes);
         refuse_of_process(process)?;
-        rlimits(process.rlimits().as_deref().unwrap_or_default(), &mut limits, &mut notes)?;
+        let mounted = spec.mounts().as_deref().unwrap_or_default();
+        let bounds = process.rlimits().as_deref().unwrap_or_default();
+        rlimits(bounds, mounted.len(), &mut limits, &mut notes)?;
         let none = std::collections::HashMap::new();
         let isolation =
             annotations::read(spec.annotations().as_ref().unwrap_or(&none), &mut limits)?;
@@ -66,7 +68,7 @@ impl Container {
             cwd: cwd(process)?,
             terminal: terminal(process)?,
             user,
-            mounts: mounts::mounts(spec.mounts().as_deref().unwrap_or_default(), &mut notes)?,
+            mounts: mounts::mounts(mounted, &mut notes)?,
             limits,
             group,
             joins,
@@ -156,9 +158,19 @@ fn oom_score_adj(process: &Process) -> Result<Option<i32>, Refusal> {
     }
 }
 
+/// How many files a guest may open whose process may have so many: some are the process's own, and two
+/// for each thing that is mounted.
+fn files_of_guest(process: u32, mounts: usize) -> u32 {
+    /// What the library keeps for the process, its root, and the streams.
+    const OWN: u32 = 72;
+    let mounts = u32::try_from(mounts).unwrap_or(u32::MAX);
+    process.saturating_sub(OWN).saturating_sub(mounts.saturating_mul(2)).max(1)
+}
+
 /// Bounds of a process, of which a guest knows few.
 fn rlimits(
     rlimits: &[PosixRlimit],
+    mounts: usize,
     limits: &mut Limits,
     notes: &mut Vec<String>,
 ) -> Result<(), Refusal> {
@@ -172,7 +184,7 @@ fn rlimits(
             PosixRlimitType::RlimitNofile => {
                 // More than there are numbers is as good as all of them.
                 limits.open_files = match u32::try_from(rlimit.soft()) {
-                    Ok(count) => Limit::Of(count),
+                    Ok(count) => Limit::Of(files_of_guest(count, mounts)),
                     Err(_) => Limit::Unlimited,
                 };
             }

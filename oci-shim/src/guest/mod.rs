@@ -3,6 +3,7 @@
 //! Files are opened by handle from the container's root on, so that a link of its image leads nowhere
 //! else.
 
+mod prepare;
 mod program;
 
 use std::io;
@@ -21,8 +22,12 @@ use crate::bundle::Container;
 use crate::bundle::GroupPlace;
 use crate::bundle::Mounted;
 use crate::bundle::Share;
+use crate::platform::bounds;
 use crate::platform::root::Root;
 
+pub(crate) use prepare::Unprepared;
+pub(crate) use prepare::cache;
+pub(crate) use prepare::prepare;
 pub(crate) use program::Found;
 pub(crate) use program::Program;
 
@@ -88,6 +93,9 @@ fn grant(what: impl Into<String>) -> impl FnOnce(GrantError) -> GuestError {
 /// the caller's to add.
 pub(crate) fn spec(container: &Container, bundle: &Path) -> Result<SandboxSpec, GuestError> {
     refuse(container)?;
+    if let aril::Limit::Of(count) = container.limits.open_files {
+        bounds::allow_open_files(count);
+    }
     let path = root_path(container, bundle);
     let unopened = |source| GuestError::Root { path: path.clone(), source };
     let root = Root::open(&path).map_err(unopened)?;
@@ -150,6 +158,12 @@ fn refuse(container: &Container) -> Result<(), GuestError> {
              control group holds; leave `shared` out",
         );
     }
+    Ok(())
+}
+
+/// Refuses hooks, for a door that runs none.
+pub(crate) fn refuse_hooks(container: &Container) -> Result<(), GuestError> {
+    let refused = |what: &str| Err(GuestError::Unsupported { what: what.to_owned() });
     let hooks = &container.hooks;
     let is_there = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let lists = [

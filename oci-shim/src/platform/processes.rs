@@ -51,6 +51,38 @@ pub(crate) fn end(pid: u32, beginning: u64, limit: Duration) -> io::Result<bool>
     Ok(0 < rustix::event::poll(&mut looked, Some(&limit))?)
 }
 
+/// Whether the process that began at this moment is there, and has not ended.
+pub(crate) fn is_running(pid: u32, beginning: u64) -> bool {
+    let is_over = |pid| {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        // One that nobody has waited for yet has ended all the same.
+        matches!(state, None | Some('Z' | 'X'))
+    };
+    beginning_of(pid).is_ok_and(|found| found == beginning) && !is_over(pid)
+}
+
+/// Waits for the end of a process, if it is still the one that began at this moment, and ends it where
+/// that takes longer than a second. Says whether it is gone.
+pub(crate) fn end_after(pid: u32, beginning: u64, limit: Duration) -> io::Result<bool> {
+    const GRACE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(true) };
+    if !is_running(pid, beginning) {
+        return Ok(true);
+    }
+    match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+        Ok(held) => {
+            let mut looked = [PollFd::new(&held, PollFlags::IN)];
+            if is_running(pid, beginning) && rustix::event::poll(&mut looked, Some(&GRACE))? == 0 {
+                return end(pid, beginning, limit);
+            }
+            Ok(true)
+        }
+        Err(Errno::SRCH) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;

@@ -17,10 +17,11 @@ use crate::native::Native;
 use crate::native::NativeError;
 use crate::native::Process;
 
+use crate::signals;
+use crate::signals::Deed;
+use crate::signals::KILL;
+
 use super::failure::Failure;
-use super::signals;
-use super::signals::Deed;
-use super::signals::KILL;
 use super::whole;
 
 /// The code of what the host failed at: no code of a guest's own, and no signal.

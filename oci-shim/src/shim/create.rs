@@ -40,10 +40,6 @@ use super::streams::Stdio;
 use super::tasks::Tasks;
 use super::whole;
 
-/// Where machine code is kept if nobody says so and there is no home: where the command of the
-/// administrator keeps it.
-const CACHE_DEFAULT: &str = "/root/.cache/aril";
-
 /// What a bundle asks for, ready to be made.
 enum Ready {
     Guest(Box<GuestReady>),
@@ -119,7 +115,7 @@ impl Tasks {
     async fn make(&self, request: &CreateTaskRequest) -> Result<Container, Failure> {
         let options = Options::read(request.options.as_ref()).map_err(Failure::invalid)?;
         let bundle = PathBuf::from(&request.bundle);
-        let cache = options.cache.clone().unwrap_or_else(cache);
+        let cache = options.cache.clone().unwrap_or_else(guest::cache);
         let known = self.runtimes.borrow().get(&cache).cloned();
         let (layers, limits) = (request.rootfs.clone(), options.limits);
         let ready = aside({
@@ -230,6 +226,7 @@ fn ready(
     let mut asked =
         Asked::from_spec(&spec).map_err(|refusal| BundleError::Refused { path, refusal })?;
     asked.limits = limits.changed_by(asked.limits);
+    guest::refuse_hooks(&asked)?;
     let group = guest::group(&asked)?;
     let sandbox = guest::spec(&asked, bundle)?;
     let runtime = match runtime {
@@ -239,16 +236,6 @@ fn ready(
     let artifact = runtime.prepare_alone(program.source(), &asked.limits, |_waited| {})?;
     let ready = GuestReady { files, spec, asked, sandbox, group, runtime, artifact };
     Ok(Ready::Guest(Box::new(ready)))
-}
-
-/// The program of a container, ready to run. This may take as long as compiling takes.
-pub(super) fn prepared(
-    runtime: &Runtime,
-    asked: &Asked,
-    bundle: &Path,
-) -> Result<Artifact, Failure> {
-    let program = Program::find(asked, bundle)?;
-    Ok(runtime.prepare_alone(program.source(), &asked.limits, |_waited| {})?)
 }
 
 /// Does what may take a while on a thread of its own.
@@ -265,16 +252,4 @@ pub(super) async fn aside<T: Send + 'static>(
 pub(super) fn window(asked: &Asked) -> WindowSize {
     let size = asked.terminal.and_then(|terminal| terminal.size);
     size.map_or_else(WindowSize::default, |(rows, columns)| WindowSize { columns, rows })
-}
-
-/// Where machine code is kept: as the command does it.
-fn cache() -> PathBuf {
-    let folder = |name: &str| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty());
-        value.map(PathBuf::from).filter(|folder| folder.is_absolute())
-    };
-    folder("ARIL_CACHE_DIR")
-        .or_else(|| folder("XDG_CACHE_HOME").map(|folder| folder.join("aril")))
-        .or_else(|| folder("HOME").map(|folder| folder.join(".cache/aril")))
-        .unwrap_or_else(|| PathBuf::from(CACHE_DEFAULT))
 }

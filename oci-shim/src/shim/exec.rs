@@ -19,7 +19,6 @@ use super::body::Body;
 use super::container::Container;
 use super::container::Guest;
 use super::create::aside;
-use super::create::prepared;
 use super::create::window;
 use super::failure::Failure;
 use super::native;
@@ -163,7 +162,7 @@ impl Guest {
             let asked = asked.clone();
             move || {
                 let sandbox = guest::spec(&asked, &bundle)?;
-                Ok((sandbox, prepared(&runtime, &asked, &bundle)?))
+                Ok((sandbox, guest::prepare(&runtime, &asked, &bundle)?))
             }
         });
         let (sandbox, artifact) = ready.await?;

@@ -5,7 +5,9 @@ use containerd_shim_protos::ttrpc::Code;
 
 use crate::bundle::BundleError;
 use crate::guest::GuestError;
+use crate::guest::Unprepared;
 use crate::native::NativeError;
+use crate::signals::NoDeed;
 
 use super::whole;
 
@@ -90,6 +92,24 @@ impl From<GuestError> for Failure {
         match error {
             GuestError::Unsupported { .. } => Self::unimplemented(whole(&error)),
             _ => Self::invalid(whole(&error)),
+        }
+    }
+}
+
+impl From<Unprepared> for Failure {
+    fn from(error: Unprepared) -> Self {
+        match error {
+            Unprepared::Guest(error) => error.into(),
+            Unprepared::Library(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoDeed> for Failure {
+    fn from(error: NoDeed) -> Self {
+        match error {
+            NoDeed::StandsStill(_) => Self::unimplemented(error.to_string()),
+            NoDeed::Nowhere(_) => Self::invalid(error.to_string()),
         }
     }
 }

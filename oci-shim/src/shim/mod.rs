@@ -24,7 +24,6 @@ mod process;
 mod record;
 mod serve;
 mod service;
-mod signals;
 mod start;
 mod state;
 mod streams;

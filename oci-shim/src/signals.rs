@@ -1,10 +1,8 @@
 //! What signals do to a guest, which hears none: what each does to a program that says nothing about it.
 
-use super::failure::Failure;
-
 /// What a signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     /// Nothing: it asks whether somebody is there, or tells what no guest listens to.
     Nothing,
     /// It asks to stop: the guest's input ends, and it has the grace that is configured.
@@ -13,9 +11,20 @@ pub(super) enum Deed {
     End(i32),
 }
 
+/// A signal that no guest can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoDeed {
+    /// It has programs stand still.
+    #[error("signal {0} has a program stand still: pause the container instead")]
+    StandsStill(u32),
+    /// There is none of this number.
+    #[error("{0} is the number of no signal")]
+    Nowhere(u32),
+}
+
 /// The number of the signal that asks to stop, and of the one that cannot be refused.
 const TERM: u32 = 15;
-pub(super) const KILL: i32 = 9;
+pub(crate) const KILL: i32 = 9;
 
 /// The highest number.
 const MAX: u32 = 64;
@@ -27,16 +36,14 @@ const IGNORED: [u32; 4] = [17, 18, 23, 28];
 const STOPPING: [u32; 4] = [19, 20, 21, 22];
 
 /// What a signal of this number does.
-pub(super) fn deed(signal: u32) -> Result<Deed, Failure> {
+pub(crate) fn deed(signal: u32) -> Result<Deed, NoDeed> {
     match signal {
         0 => Ok(Deed::Nothing),
         TERM => Ok(Deed::Stop),
         _ if IGNORED.contains(&signal) => Ok(Deed::Nothing),
-        _ if STOPPING.contains(&signal) => Err(Failure::unimplemented(format!(
-            "signal {signal} has a program stand still: pause the container instead"
-        ))),
+        _ if STOPPING.contains(&signal) => Err(NoDeed::StandsStill(signal)),
         1..=MAX => Ok(Deed::End(signal.cast_signed())),
-        _ => Err(Failure::invalid(format!("{signal} is the number of no signal"))),
+        _ => Err(NoDeed::Nowhere(signal)),
     }
 }
 
