@@ -1,13 +1,13 @@
 //! The folder of a container: what is known of it by all who come after.
 
 use std::fs;
-use std::fs::DirBuilder;
 use std::fs::File;
 use std::io;
 use std::io::Read as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+
+use crate::platform::folders;
 
 use super::failure::Failure;
 use super::state::Known;
@@ -46,10 +46,11 @@ impl Folder {
     pub(super) fn make(&self) -> Result<(), Failure> {
         let path = self.path.display();
         if let Some(root) = self.path.parent() {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
-            made.map_err(|error| Failure::of(format!("cannot make `{}`", root.display()), &error))?;
+            folders::make_above(root).map_err(|error| {
+                Failure::of(format!("cannot make `{}`", root.display()), &error)
+            })?;
         }
-        DirBuilder::new().mode(0o700).create(&self.path).map_err(|error| {
+        folders::make(&self.path).map_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
                 Failure::new(format!("container with id `{}` exists already", self.id))
             } else {

@@ -187,7 +187,7 @@ pub(super) fn open_terminal(
         let sized = pty::resize(&near, (columns, rows));
         sized.map_err(|error| Failure::of("cannot give the terminal its size", &error))?;
     }
-    let handed = talk::hand_over(socket, "/dev/ptmx", &near);
+    let handed = talk::hand_over(socket, pty::NAME, &near);
     handed.map_err(|error| {
         Failure::of(format!("cannot hand the terminal over at `{}`", socket.display()), &error)
     })?;

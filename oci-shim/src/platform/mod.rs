@@ -6,6 +6,7 @@
 pub(crate) mod bounds;
 pub(crate) mod console;
 pub(crate) mod fifo;
+pub(crate) mod folders;
 pub(crate) mod groups;
 pub(crate) mod inherit;
 pub(crate) mod mounts;

@@ -5,6 +5,9 @@ use std::io;
 
 use rustix::pty::OpenptFlags;
 
+/// What the near end of one is called.
+pub(crate) const NAME: &str = "/dev/ptmx";
+
 /// A new terminal: the near end, and the one that a guest has.
 pub(crate) fn open() -> io::Result<(File, File)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
