@@ -127,6 +127,13 @@ impl Source {
     }
 }
 
+/// A pipe, for a program to read from and for this process to write to without waiting.
+pub(crate) fn pipe() -> io::Result<(File, pipe::Sender)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&write, true)?;
+    Ok((read.into(), pipe::Sender::from_owned_fd(write)?))
+}
+
 /// Where a terminal's output goes.
 #[derive(Debug)]
 pub(crate) enum Sink {

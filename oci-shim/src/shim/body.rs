@@ -231,7 +231,11 @@ impl Body {
     pub(super) async fn clear(&self) -> Result<(), Failure> {
         match self {
             Self::Guest(_) => Ok(()),
-            Self::Native(native) => Ok(native.delete().await?),
+            Self::Native(native) => match native.delete().await {
+                // Somebody else did it.
+                Err(NativeError::Gone { .. }) => Ok(()),
+                deleted => Ok(deleted?),
+            },
             Self::Beside(process) => {
                 process.close().await;
                 Ok(())

@@ -138,7 +138,7 @@ impl Tasks {
                 Box::pin(launched(request, &bundle, *ready, stdio)).await?
             }
             Ready::Native(files, spec) => {
-                let maker = native::maker(&request.id, &self.namespace, &options, &spec);
+                let maker = native::maker(&request.id, &bundle, &options, &spec);
                 let record = Record { maker: Some(maker.clone()), ..Record::default() };
                 let first = Box::pin(native::make(&bundle, maker, stdio)).await?;
                 (first, files, record, None)

@@ -16,20 +16,20 @@ use super::options::Options;
 use super::process::Process;
 use super::record::Maker;
 use super::record::Record;
-use super::streams::Pumps;
 use super::streams::Stdio;
 
-/// Where containerd's own shims have `runc` keep what it knows, in a folder for each namespace.
-const ROOT: &str = "/run/containerd/runc";
+/// The folder in a bundle where `runc` keeps what it knows. Another containerd of this host may have a
+/// container of the same name.
+const ROOT: &str = "runc";
 
 /// Who makes a native container with this configuration.
-pub(super) fn maker(id: &str, namespace: &str, options: &Options, spec: &Spec) -> Maker {
+pub(super) fn maker(id: &str, bundle: &Path, options: &Options, spec: &Spec) -> Maker {
     let linux = spec.linux().as_ref();
     let group =
         linux.and_then(|linux| linux.cgroups_path().as_ref()).and_then(|path| path.to_str());
     // `SLICE:PREFIX:NAME`, and never a path.
     let is_scope = group.is_some_and(|group| group.split(':').count() == 3 && !group.contains('/'));
-    let runc = Runc::new(Path::new(ROOT).join(namespace));
+    let runc = Runc::new(bundle.join(ROOT));
     Maker {
         id: id.to_owned(),
         program: options.runc.clone().unwrap_or(runc.program),
@@ -48,16 +48,17 @@ pub(super) async fn make(bundle: &Path, maker: Maker, stdio: Stdio) -> Result<Pr
     record.write(bundle).map_err(|error| {
         Failure::other(format!("cannot write into the bundle `{}`: {error}", bundle.display()))
     })?;
-    let streams = stdio.open_native()?;
+    let (streams, pumps) = stdio.open_native()?;
     let id = maker.id.clone();
     let made = Native::create(&Runc::from(maker), &id, bundle, streams).await?;
-    Ok(Process::first(&id, stdio, Body::Native(Rc::new(made)), Pumps::default()))
+    Ok(Process::first(&id, stdio, Body::Native(Rc::new(made)), pumps))
 }
 
 /// Runs another process in a container.
 pub(super) async fn make_beside(first: &Native, process: &Process) -> Result<Body, Failure> {
-    let streams = process.stdio.open_native()?;
+    let (streams, pumps) = process.stdio.open_native()?;
     let made = first.exec(&process.exec, &process.asked, streams).await?;
+    *process.pumps.borrow_mut() = pumps;
     Ok(Body::Beside(Rc::new(made)))
 }
 

@@ -76,7 +76,7 @@ async fn run(
 ) -> std::io::Result<()> {
     let publisher = Publisher::new(&flags.namespace, log);
     tokio::task::spawn_local(Rc::clone(&publisher).tell(events));
-    let tasks = Rc::new(Tasks::new(&flags.namespace, Rc::clone(&publisher), Rc::clone(log)));
+    let tasks = Rc::new(Tasks::new(Rc::clone(&publisher), Rc::clone(log)));
     let (desk, mut calls) = Desk::new();
     let listener = Listener::try_from(listener)?;
     let mut server =

@@ -14,6 +14,7 @@ use aril::Sandbox;
 use aril::SandboxSpec;
 use aril::WindowSize;
 use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 
@@ -102,27 +103,38 @@ impl Stdio {
 }
 
 impl Stdio {
-    /// Opens them for a native process.
-    pub(super) fn open_native(&self) -> Result<Streams, Failure> {
-        let fifo = |name: &'_ str| -> Result<Option<PathBuf>, Failure> {
+    /// Opens them for a native process, and hands on what there is for it to read.
+    pub(super) fn open_native(&self) -> Result<(Streams, Pumps), Failure> {
+        let fifo = |name: &str| -> Result<Option<PathBuf>, Failure> {
             let is_fifo = !name.is_empty() && !name.starts_with(FILE);
             is_fifo.then(|| plain(name).map(Path::to_owned)).transpose()
         };
-        let stdin = (!self.stdin.is_empty()).then(|| plain(&self.stdin)).transpose()?;
         let (stdout, stderr) = (fifo(&self.stdout)?, fifo(&self.stderr)?);
-        let mut streams =
-            Streams::fifos(stdin, stdout.as_deref(), stderr.as_deref(), self.terminal)?;
-        if self.terminal && self.stdout.starts_with(FILE) {
-            let text = format!("`{}`: a terminal's output goes to a FIFO", self.stdout);
-            return Err(Failure::unimplemented(text));
+        let stdin = (!self.stdin.is_empty()).then(|| plain(&self.stdin)).transpose()?;
+        if self.terminal {
+            if self.stdout.starts_with(FILE) {
+                let text = format!("`{}`: a terminal's output goes to a FIFO", self.stdout);
+                return Err(Failure::unimplemented(text));
+            }
+            let streams = Streams::fifos(stdin, stdout.as_deref(), None, true)?;
+            return Ok((streams, Pumps::default()));
         }
+        let mut streams = Streams::fifos(None, stdout.as_deref(), stderr.as_deref(), false)?;
         if self.stdout.starts_with(FILE) {
             streams.stdout = open(&self.stdout)?.map(|output| output.file);
         }
-        if self.stderr.starts_with(FILE) && !self.terminal {
+        if self.stderr.starts_with(FILE) {
             streams.stderr = open(&self.stderr)?.map(|output| output.file);
         }
-        Ok(streams)
+        let mut pumps = Pumps::default();
+        if let Some(path) = stdin {
+            let failed = |error| unopened(&self.stdin, &error);
+            let source = Source::open(path).map_err(failed)?;
+            let (read, write) = stdio::pipe().map_err(failed)?;
+            streams.stdin = Some(read);
+            pumps.input = Some(tokio::task::spawn_local(hand_on(source, write, false)));
+        }
+        Ok((streams, pumps))
     }
 
     /// Where the guest writes its errors: that is the log of the container, where people look for why
@@ -142,22 +154,10 @@ impl Opened {
     /// Hands on what there is to hand on, from now on.
     pub(super) fn attach(self, sandbox: &Sandbox) -> Pumps {
         let is_terminal = self.is_terminal;
-        let input = self.source.zip(sandbox.stdin()).map(|(mut source, mut stdin)| {
-            tokio::task::spawn_local(async move {
-                let mut chunk = vec![0; CHUNK];
-                while let Ok(count @ 1..) = source.read(&mut chunk).await {
-                    // A guest that reads no more is none that must be written to.
-                    if stdin.write_all(&chunk[..count]).await.is_err() {
-                        return;
-                    }
-                    let _written = stdin.flush().await;
-                }
-                if is_terminal {
-                    // Whoever typed has left, which ends no terminal.
-                    std::future::pending::<()>().await;
-                }
-            })
-        });
+        let input = self
+            .source
+            .zip(sandbox.stdin())
+            .map(|(source, stdin)| tokio::task::spawn_local(hand_on(source, stdin, is_terminal)));
         let mut sink = self.sink;
         let output = sandbox.stdout().filter(|_| is_terminal).map(|mut stdout| {
             tokio::task::spawn_local(async move {
@@ -214,6 +214,21 @@ impl Drop for Pumps {
         if let Some(output) = self.output.take() {
             output.abort();
         }
+    }
+}
+
+/// Hands on what is to be read, to its end. A terminal goes on without whoever typed.
+async fn hand_on(mut source: Source, mut stdin: impl AsyncWrite + Unpin, is_terminal: bool) {
+    let mut chunk = vec![0; CHUNK];
+    while let Ok(count @ 1..) = source.read(&mut chunk).await {
+        // One that reads no more is none that must be written to.
+        if stdin.write_all(&chunk[..count]).await.is_err() {
+            return;
+        }
+        let _written = stdin.flush().await;
+    }
+    if is_terminal {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -52,8 +52,6 @@ const COMPANY_MAX: Duration = Duration::from_secs(2);
 /// The containers of a pod.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    /// The namespace of containerd that they are in.
-    pub(super) namespace: String,
     pub(super) publisher: Rc<Publisher>,
     pub(super) log: Rc<Log>,
     pub(super) containers: RefCell<BTreeMap<String, Rc<Container>>>,
@@ -66,9 +64,8 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn new(namespace: &str, publisher: Rc<Publisher>, log: Rc<Log>) -> Self {
+    pub(super) fn new(publisher: Rc<Publisher>, log: Rc<Log>) -> Self {
         Self {
-            namespace: namespace.to_owned(),
             publisher,
             log,
             containers: RefCell::default(),
