@@ -28,6 +28,10 @@ const IDLE: Duration = Duration::from_millis(100);
 /// The most of them.
 const THREADS_MAX: usize = 8;
 
+/// How many events are taken from the system at once: a pod has a handful of descriptors, and room for more
+/// stays taken.
+const EVENTS_AT_ONCE: usize = 64;
+
 /// How long the last events may take to be heard, and the last answers.
 const EVENTS_MAX: Duration = Duration::from_secs(3);
 const ANSWERS_MAX: Duration = Duration::from_millis(500);
@@ -59,6 +63,7 @@ pub(super) fn serve(flags: &Flags) -> Result<(), String> {
         .enable_all()
         .thread_keep_alive(IDLE)
         .max_blocking_threads(THREADS_MAX)
+        .max_io_events_per_tick(EVENTS_AT_ONCE)
         .build()
         .map_err(failed)?;
     let serving = run(listener, events, flags, &log);

@@ -6,6 +6,7 @@ use anyhow::ensure;
 
 use crate::bench::Bench;
 use crate::containerd::Containerd;
+use crate::containerd::Keeper;
 use crate::line::Line;
 use crate::line::Unit;
 use crate::peers::Container;
@@ -54,10 +55,12 @@ fn measure(bench: &Bench) -> anyhow::Result<Vec<Line>> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("native/rest.c");
         let container = Container::new(bench, "memory", &source)?;
         let folder = bench.folder("containerd")?;
-        let mut containerd = Containerd::start(Path::new(&folder), &container.root())?;
-        containerd.run(PEERS)?;
+        let root = container.root();
+        let images = [("rest", root.as_path(), "/program")];
+        let mut containerd = Containerd::start(Path::new(&folder), &images, &bench.aril_cache())?;
+        containerd.run(Keeper::Runc, "rest", PEERS)?;
         Residents::settle();
-        let found = containerd.memory()?;
+        let found = containerd.memory(Keeper::Runc)?;
         ensure!(found.len() == 2 * PEERS, "{} processes are there", found.len());
         let theirs = each(&found, 50);
         let line = Line::figure(what, sure(ours / theirs), 0.1);

@@ -3,6 +3,7 @@
 mod build;
 mod churn;
 mod compute;
+mod containerd;
 mod crowd;
 mod detached;
 mod files;
@@ -45,6 +46,8 @@ pub(crate) const ROWS: &[Row] = &[
     idle_memory::ROW,
     idle_cpu::ROW,
     update::ROW,
+    containerd::RUN,
+    containerd::MEMORY,
     walls::ROW,
     python::ROW,
     large_guest::ROW,
