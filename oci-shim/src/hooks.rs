@@ -94,7 +94,10 @@ async fn run_one(
     let args = hook.args().as_deref().unwrap_or_default();
     let env = hook.env().as_deref().unwrap_or_default();
     let mut command = tokio::process::Command::new(hook.path());
-    // The first one is its own name.
+    // The first one is its own name, by which some programs know what they are to do.
+    if let Some(name) = args.first() {
+        command.arg0(name);
+    }
     command.args(args.iter().skip(1)).current_dir(bundle).env_clear();
     command.envs(env.iter().filter_map(|variable| variable.split_once('=')));
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -146,7 +149,7 @@ mod tests {
     #[tokio::test]
     async fn a_hook_gets_the_state_its_variables_and_the_bundle() {
         let dir = tempfile::tempdir().unwrap();
-        let script = "read -r state; echo \"$A $(pwd) $state ${HOME-none}\" > said";
+        let script = "read -r state; echo \"$A $(pwd) $state ${HOME-none}\" > said; test $0 = sh";
         run_in(dir.path(), script, None).await.unwrap();
         let said = std::fs::read_to_string(dir.path().join("said")).unwrap();
         let own = dir.path().canonicalize().unwrap();

@@ -503,3 +503,48 @@ fn the_files_of_an_image_are_covered_however_they_are_made_and_whoever_runs_it()
         }
     }
 }
+
+#[test]
+fn what_is_mounted_for_a_guest_is_seen_by_nobody_else_also_where_the_hosts_mounts_are_shared() {
+    let Some(mounts) = OwnMounts::new() else { return };
+    let bench = Bench::with_shared_cache();
+    let program = bench.file("rest.wat", REST);
+    bench.file("dir/over", "the host's\n");
+    bench.file("file", "the guest's\n");
+    // As an engine has the folders of its containers, and systemd all of them.
+    let script = format!(
+        "set -e
+mount --bind dir dir
+mount --make-shared dir
+cat /proc/self/mountinfo > before
+'{}' run -v \"$PWD/dir:/\" -v \"$PWD/file:/over\" --tmpfs /dir '{}' > said &
+until grep -q ready said; do kill -0 $!; sleep 0.01; done
+cat /proc/self/mountinfo > during
+cat dir/over
+kill -9 $!
+wait $! || true
+umount dir",
+        aril_path().display(),
+        program.display()
+    );
+    let mut command = mounts.command();
+    command.args(["timeout", "20", "sh", "-c", &script]).current_dir(bench.path());
+    command.env("ARIL_CACHE_DIR", bench.cache()).env("ARIL_DATA_DIR", bench.data());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "the host's\n", "{output:?}");
+    let seen = |name: &str| fs::read_to_string(bench.path().join(name)).unwrap();
+    assert_eq!(seen("during"), seen("before"));
+}
+
+/// Says that it is ready, and rests.
+const REST: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 256) "\08\01\00\00\06\00\00\00ready\n")
+  (func (export "_start")
+    (drop (call $write (i32.const 1) (i32.const 256) (i32.const 1) (i32.const 512)))
+    (i32.store (i32.const 16) (i32.const 1))
+    (i64.store (i32.const 24) (i64.const 60000000000))
+    (drop (call $poll (i32.const 0) (i32.const 104) (i32.const 1) (i32.const 200)))))"#;

@@ -44,7 +44,11 @@ pub(crate) fn memory(size: u64, files: u64) -> io::Result<File> {
 /// nothing where this process may not make one. It is what is open, whatever its names are by now.
 pub(crate) fn held(file: &File) -> Option<File> {
     let flags = OpenTreeFlags::AT_EMPTY_PATH | CLONE;
-    rustix::mount::open_tree(file, "", flags).ok().map(File::from)
+    let tree = rustix::mount::open_tree(file, "", flags).ok().map(File::from)?;
+    // One that is shared would show others, at its place on the host, all that is mounted in it here.
+    let alone = libc::mount_attr { propagation: libc::MS_PRIVATE, ..NO_CHANGE };
+    set_attributes(&tree, &alone).ok()?;
+    Some(tree)
 }
 
 /// Sees to it that more mounts can be made of one of ours that is mounted nowhere yet, of which
@@ -97,12 +101,16 @@ const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
 
 /// Lets nobody write to a mount of this process's own, and to what is mounted below it so far.
 pub(crate) fn make_read_only(tree: &File) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
+    let read_only = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, ..NO_CHANGE };
+    set_attributes(tree, &read_only)
+}
+
+/// Leaves a mount as it is.
+const NO_CHANGE: libc::mount_attr =
+    libc::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };
+
+/// Changes a mount of this process's own, and what is mounted below it so far.
+fn set_attributes(tree: &File, attributes: &libc::mount_attr) -> io::Result<()> {
     // JUSTIFICATION: rustix does not have this call.
     // SAFETY: the empty path and the attributes live through the call, which copies them and is told
     // their size.
@@ -113,7 +121,7 @@ pub(crate) fn make_read_only(tree: &File) -> io::Result<()> {
             tree.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };
@@ -122,7 +130,7 @@ pub(crate) fn make_read_only(tree: &File) -> io::Result<()> {
         _ => Err(match io::Error::last_os_error() {
             error if error.raw_os_error() == Some(libc::ENOSYS) => io::Error::new(
                 io::ErrorKind::Unsupported,
-                "only Linux 5.12 and newer can make a single mount read-only",
+                "only Linux 5.12 and newer can change a single mount",
             ),
             error => error,
         }),
