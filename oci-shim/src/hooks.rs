@@ -76,6 +76,20 @@ pub(crate) async fn run(
     Ok(())
 }
 
+/// Runs all hooks of a turn, whatever becomes of the first ones, and says which failed.
+pub(crate) async fn run_all(
+    hooks: &Hooks,
+    turn: Turn,
+    state: &serde_json::Value,
+    bundle: &Path,
+) -> Vec<HookError> {
+    let mut failed = Vec::new();
+    for hook in turn.hooks(hooks) {
+        failed.extend(run_one(hook, turn, state, bundle).await.err());
+    }
+    failed
+}
+
 async fn run_one(
     hook: &Hook,
     turn: Turn,

@@ -96,6 +96,10 @@ mod mounts;
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod writers;
 
+// The OCI runtime keeps the states, hooks and ends that engines know.
+#[cfg(all(target_os = "linux", not(aril_portable)))]
+mod oci;
+
 // Containerd runs containers, as Kubernetes asks it to.
 #[cfg(all(target_os = "linux", not(aril_portable)))]
 mod containerd;

@@ -2,11 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
+use std::process::ExitStatus;
 
 use serde::Deserialize;
+use tokio::signal::unix;
+use tokio::signal::unix::SignalKind;
 
 use crate::platform::inherit;
 
@@ -14,8 +18,10 @@ use super::failure::Failure;
 use super::folder::Folder;
 use super::verbs;
 use super::words::Create;
+use super::words::Kill;
 use super::words::Manager;
 use super::words::Run;
+use super::words::Signal;
 use super::words::Words;
 
 /// What a process says that was started to go on: its number, or why it does not.
@@ -31,25 +37,75 @@ pub(super) fn create(words: &Words, create: &Create) -> Result<(), Failure> {
     make(words, create).map(drop)
 }
 
-/// Makes a container, starts it, waits for its end and deletes it.
+/// Makes a container, starts it, waits for its end and deletes it. What ends this process meanwhile ends
+/// the container, as if it were this process itself.
 pub(super) fn run(words: &Words, run: &Run) -> Result<u8, Failure> {
     let id = &run.create.id;
-    let mut keeper = make(words, &run.create)?;
+    let unheard = |error: io::Error| Failure::of("cannot listen for signals", &error);
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let tokio = tokio.map_err(unheard)?;
+    // From before there is a container on: one that comes early is heard later.
+    let signals = (!run.detach).then(|| tokio.block_on(async { Signals::new() }));
+    let signals = signals.transpose().map_err(unheard)?;
+    let keeper = make(words, &run.create)?;
     let started = verbs::start(words, id);
-    if let (Ok(()), true) = (&started, run.detach) {
-        return Ok(0);
-    }
     if started.is_err() {
         // The first failure is the one to tell.
         let _left = verbs::delete(words, std::slice::from_ref(id), true);
     }
     started?;
-    let ended = keeper.wait();
+    let Some(signals) = signals else { return Ok(0) };
+    let ended = tokio.block_on(wait(keeper, signals, |signal| {
+        let kill = Kill { id: id.clone(), signal: Signal(signal), all: false };
+        // It may have ended meanwhile.
+        let _over = verbs::kill(words, &kill);
+    }));
     let ended = ended.map_err(|error| Failure::of("cannot wait for the container", &error))?;
     if !run.keep {
         verbs::delete(words, std::slice::from_ref(id), true)?;
     }
     Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(KILLED))
+}
+
+/// The signals that end a process which says nothing about them, and are sent by people: hanging up,
+/// what is typed to interrupt it or to quit it, and what asks it to end.
+struct Signals([unix::Signal; 4]);
+
+impl Signals {
+    const NUMBERS: [u8; 4] = [1, 2, 3, 15];
+
+    fn new() -> io::Result<Self> {
+        let [hangup, interrupt, quit, terminate] =
+            Self::NUMBERS.map(|number| unix::signal(SignalKind::from_raw(number.into())));
+        Ok(Self([hangup?, interrupt?, quit?, terminate?]))
+    }
+
+    /// The next one.
+    async fn next(&mut self) -> u32 {
+        let [hangup, interrupt, quit, terminate] = &mut self.0;
+        let index = tokio::select! {
+            _ = hangup.recv() => 0,
+            _ = interrupt.recv() => 1,
+            _ = quit.recv() => 2,
+            _ = terminate.recv() => 3,
+        };
+        Self::NUMBERS[index].into()
+    }
+}
+
+/// Waits for the end of a process, and hands the signals on that come meanwhile.
+async fn wait(
+    mut keeper: Child,
+    mut signals: Signals,
+    hand_on: impl Fn(u32),
+) -> io::Result<ExitStatus> {
+    let mut ended = tokio::task::spawn_blocking(move || keeper.wait());
+    loop {
+        tokio::select! {
+            ended = &mut ended => return ended?,
+            signal = signals.next() => hand_on(signal),
+        }
+    }
 }
 
 /// The code of a keeper that was killed, and of its container.
@@ -80,7 +136,7 @@ fn make(words: &Words, create: &Create) -> Result<Child, Failure> {
     });
     if made.is_err() {
         // The first failure is the one to tell.
-        let _left = verbs::clear(&folder, true);
+        let _left = verbs::clear(words, &folder, true);
     }
     made
 }

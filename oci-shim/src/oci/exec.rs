@@ -125,9 +125,7 @@ fn begin(words: &Words, exec: &Exec) -> Result<Call, Failure> {
             return Err(Failure::new("`--console-socket` is given, and there is no terminal"));
         }
     };
-    let failed = |error: std::io::Error| {
-        Failure::of(format!("cannot speak with the process that keeps `{}`", exec.id), &error)
-    };
+    let failed = |error: std::io::Error| verbs::unheard(&exec.id, &error);
     let call = Call::to(&folder.socket()).map_err(failed)?;
     let question = verbs::question(&Ask::Exec { process: process.to_string() })?;
     let [stdin, stdout, stderr] = &streams;

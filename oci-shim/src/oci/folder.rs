@@ -59,6 +59,18 @@ impl Folder {
         })
     }
 
+    /// Takes what is known of the container away, and says whether it was this process that did: of
+    /// many that remove it at once, one clears behind it.
+    pub(super) fn forget(&self) -> Result<bool, Failure> {
+        match fs::remove_file(self.path.join(STATE)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => {
+                Err(Failure::of(format!("cannot remove the state of `{}`", self.id), &error))
+            }
+        }
+    }
+
     /// Removes it with all that is in it.
     pub(super) fn remove(&self) -> Result<(), Failure> {
         match fs::remove_dir_all(&self.path) {
@@ -80,16 +92,20 @@ impl Folder {
 
     /// What is known of the container.
     pub(super) fn known(&self) -> Result<Known, Failure> {
-        let missing = || Failure::new(format!("container `{}` does not exist", self.id));
         let file = match File::open(self.path.join(STATE)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.missing()),
             Err(error) => return Err(self.unreadable(&error)),
         };
         let mut bytes = Vec::new();
         let read = file.take(STATE_SIZE_MAX).read_to_end(&mut bytes);
         read.map_err(|error| self.unreadable(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| self.unreadable(&error))
+    }
+
+    /// That there is no such container.
+    pub(super) fn missing(&self) -> Failure {
+        Failure::new(format!("container `{}` does not exist", self.id))
     }
 
     fn unreadable(&self, error: &dyn std::error::Error) -> Failure {

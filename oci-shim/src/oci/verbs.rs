@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::failure::whole;
 use super::folder;
 use super::folder::Folder;
+use super::log;
 use super::message::Answer;
 use super::message::Ask;
 use super::message::SIZE_MAX;
@@ -32,6 +33,9 @@ use super::words::Words;
 
 /// How long a container that is killed may take to be gone.
 const ENDING_MAX: Duration = Duration::from_secs(10);
+
+/// How long a keeper may take to say that it ends its guest.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// What is ended: by the signal that cannot be refused.
 const KILL: u32 = 9;
@@ -62,18 +66,18 @@ pub(super) fn delete(words: &Words, ids: &[String], force: bool) -> Result<(), F
             continue;
         }
         // One after the other, whatever becomes of the first ones; the first failure is told.
-        let deleted = clear(&folder, force);
+        let deleted = clear(words, &folder, force);
         done = done.and(deleted);
     }
     done
 }
 
 /// Ends what is left of a container, and removes all of it.
-pub(super) fn clear(folder: &Folder, force: bool) -> Result<(), Failure> {
+pub(super) fn clear(words: &Words, folder: &Folder, force: bool) -> Result<(), Failure> {
     let known = match folder.known() {
         Ok(known) => known,
-        // Killed while it was made, or what is there is none.
-        Err(_) if force && folder.is_there() => return folder.remove(),
+        // Killed while it was made, or what is there is none; or somebody else removes it now.
+        Err(_) if force => return folder.remove(),
         Err(failure) => return Err(failure),
     };
     let status = known.status_now();
@@ -85,7 +89,8 @@ pub(super) fn clear(folder: &Folder, force: bool) -> Result<(), Failure> {
                 status.word()
             )));
         }
-        let _gone = say(folder, &Ask::Kill { signal: KILL });
+        // One that does not answer is ended all the same.
+        let _gone = say(folder, &Ask::Kill { signal: KILL }, Some(ANSWER_MAX));
     }
     let ended = processes::end_after(known.pid, known.beginning, ENDING_MAX);
     match ended {
@@ -100,19 +105,32 @@ pub(super) fn clear(folder: &Folder, force: bool) -> Result<(), Failure> {
         aril::clear_control_group(group)
             .map_err(|error| Failure::of("cannot clear what it left", &error))?;
     }
+    if !folder.forget()? {
+        // Somebody else did all of this meanwhile, and does the rest.
+        return if force { Ok(()) } else { Err(folder.missing()) };
+    }
     folder.remove()?;
-    // All of it is gone, so that a hook that fails is told, and keeps nothing.
-    poststop(&known)
+    poststop(words, &known);
+    Ok(())
 }
 
-fn poststop(known: &Known) -> Result<(), Failure> {
+/// Runs the hooks behind a container's end. As the specification has it, it is deleted whether or not
+/// they succeed, so that those that fail are warned of.
+fn poststop(words: &Words, known: &Known) {
     // Its bundle may be gone, and its configuration another one by now.
-    let Ok(Container { hooks, .. }) = bundle::read(&known.bundle) else { return Ok(()) };
+    let Ok(Container { hooks, .. }) = bundle::read(&known.bundle) else { return };
     let tokio = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let tokio = tokio.map_err(|error| Failure::of("cannot run its hooks", &error))?;
+    let tokio = match tokio {
+        Ok(tokio) => tokio,
+        Err(error) => {
+            return log::warned(words, &format!("cannot run the poststop hooks: {error}"));
+        }
+    };
     let state = known.state(Status::Stopped);
-    let run = tokio.block_on(hooks::run(&hooks, Turn::Poststop, &state, &known.bundle));
-    run.map_err(|error| Failure::new(whole(&error)))
+    let run = hooks::run_all(&hooks, Turn::Poststop, &state, &known.bundle);
+    for error in tokio.block_on(run) {
+        log::warned(words, &whole(&error));
+    }
 }
 
 pub(super) fn list(words: &Words, list: &List) -> Result<(), Failure> {
@@ -193,7 +211,8 @@ pub(super) fn figures(stats: &Stats, limits: &Limits) -> serde_json::Value {
     let nanos = |time: Option<Duration>| time.map_or(0, |time| time.as_nanos());
     let total = match (group.cpu_user, group.cpu_system) {
         (None, None) => stats.cpu_time.as_nanos(),
-        (user, system) => nanos(user) + nanos(system),
+        // The kernel may count by its ticks, and the process of the guest more finely.
+        (user, system) => (nanos(user) + nanos(system)).max(stats.cpu_time.as_nanos()),
     };
     let count = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
     let memory = group.memory.unwrap_or(stats.memory).get();
@@ -227,7 +246,7 @@ fn ask(words: &Words, id: &str, ask: &Ask) -> Result<Answer, Failure> {
     if known.status_now() == Status::Stopped {
         return Err(not_running(id));
     }
-    say(&folder, ask)
+    say(&folder, ask, None)
 }
 
 /// What callers know by these words: the container has ended.
@@ -235,16 +254,24 @@ fn not_running(id: &str) -> Failure {
     Failure::new(format!("container not running: `{id}` has stopped"))
 }
 
-/// Asks whoever keeps a container, and hears the answer.
-fn say(folder: &Folder, ask: &Ask) -> Result<Answer, Failure> {
-    let failed = |error: std::io::Error| match error.kind() {
+/// Why a keeper cannot be spoken with: most often because it has ended.
+pub(super) fn unheard(id: &str, error: &std::io::Error) -> Failure {
+    match error.kind() {
         std::io::ErrorKind::NotFound
         | std::io::ErrorKind::ConnectionRefused
         | std::io::ErrorKind::BrokenPipe
-        | std::io::ErrorKind::ConnectionReset => not_running(&folder.id),
-        _ => Failure::of("cannot speak with the process that keeps the container", &error),
-    };
+        | std::io::ErrorKind::ConnectionReset => not_running(id),
+        _ => Failure::of("cannot speak with the process that keeps the container", error),
+    }
+}
+
+/// Asks whoever keeps a container, and hears the answer; no longer than the limit, where there is one.
+fn say(folder: &Folder, ask: &Ask, limit: Option<Duration>) -> Result<Answer, Failure> {
+    let failed = |error: std::io::Error| unheard(&folder.id, &error);
     let call = Call::to(&folder.socket()).map_err(failed)?;
+    if let Some(limit) = limit {
+        call.answer_within(limit).map_err(failed)?;
+    }
     call.send(&question(ask)?, &[]).map_err(failed)?;
     match call.receive(SIZE_MAX).map_err(failed)? {
         Some(answer) => answered(&answer),

@@ -9,6 +9,7 @@ use std::os::fd::AsFd as _;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::net::AddressFamily;
 use rustix::net::RecvAncillaryBuffer;
@@ -97,6 +98,12 @@ impl Call {
         let socket = socket(SocketFlags::empty())?;
         in_folder(path, |address| Ok(rustix::net::connect(&socket, address)?))?;
         Ok(Self(socket))
+    }
+
+    /// Has an answer waited for no longer than this: who answers later is not heard.
+    pub(crate) fn answer_within(&self, limit: Duration) -> io::Result<()> {
+        let kind = rustix::net::sockopt::Timeout::Recv;
+        Ok(rustix::net::sockopt::set_socket_timeout(&self.0, kind, Some(limit))?)
     }
 
     /// Sends a message, with these files.
